@@ -1,0 +1,4 @@
+"""WHERE: the cluster that a run uses. Never creates a namespace.
+
+PYTEST_DONT_REWRITE
+"""

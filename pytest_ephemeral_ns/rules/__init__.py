@@ -1,0 +1,4 @@
+"""WHAT WE DECIDE: values in, values out. No network, process, clock, environment, files or pytest.
+
+PYTEST_DONT_REWRITE
+"""
