@@ -29,6 +29,7 @@ class Connection:
         context: name of the kubeconfig context; empty in-cluster.
         kubeconfig: the files that it came from, in kubectl's order; used to refresh credentials.
         refreshable: whether resolving again can give a new credential (exec plugin, auth provider, token file).
+        headers: header lines that every request carries, for example ``Impersonate-User``; a name may come twice.
 
     Example:
         >>> Connection.from_dict(Connection("https://127.0.0.1:6443").to_dict()).server
@@ -49,17 +50,20 @@ class Connection:
     context: str = ""
     kubeconfig: tuple[str, ...] = ()
     refreshable: bool = False
+    headers: tuple[tuple[str, str], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON-able values. Holds credentials: write it only to files with mode 0600."""
-        return {**asdict(self), "kubeconfig": list(self.kubeconfig)}
+        return {**asdict(self), "kubeconfig": list(self.kubeconfig), "headers": [list(pair) for pair in self.headers]}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Connection:
         """Return what :meth:`to_dict` gave; unknown keys are ignored."""
         known = {f.name for f in fields(cls)}
         values = {key: value for key, value in data.items() if key in known}
-        return cls(**{**values, "kubeconfig": tuple(values.get("kubeconfig") or ())})
+        values["kubeconfig"] = tuple(values.get("kubeconfig") or ())
+        values["headers"] = tuple((name, value) for name, value in values.get("headers") or ())
+        return cls(**values)
 
     def secrets(self) -> tuple[str, ...]:
         """Return every value that must never be printed."""
