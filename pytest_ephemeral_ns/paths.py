@@ -36,7 +36,7 @@ def state_dir() -> Path:
 
 
 def bin_dir() -> Path:
-    """Return the folder of the cached programs: kube-apiserver, etcd, kubectl, helm, kustomize, kwok, kind …"""
+    """Return the folder of the cached programs: kube-apiserver, etcd, kubectl, helm, kustomize, kwok, kind."""
     return cache_dir() / "bin"
 
 

@@ -1,0 +1,258 @@
+"""PROVISION → RELEASE: one context manager, a table of contents; this module must never leak what it made.
+
+PYTEST_DONT_REWRITE
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+from pytest_ephemeral_ns.deadline import Deadline
+from pytest_ephemeral_ns.errors import EphemeralNsError
+from pytest_ephemeral_ns.facts import identity
+from pytest_ephemeral_ns.namespace import Namespace, Setting
+from pytest_ephemeral_ns.provision import Record, Sweep, create_namespace, delete_namespace, sweep, wait_usable
+from pytest_ephemeral_ns.run import Run, Seat
+from pytest_ephemeral_ns.settings import BY_NAME, Settings, load
+
+__tracebackhide__ = True
+log = logging.getLogger("pytest_ephemeral_ns")
+
+Deploy = Callable[[Namespace], Any]
+
+
+@contextmanager
+def provisioned(run: Run, deploy: Deploy) -> Iterator[Namespace]:
+    """Give a namespace for the length of a block: created, usable, deployed, ready; then released.
+
+    Args:
+        run: the run that it belongs to.
+        deploy: fills the namespace and waits; when it failed for good once, it is not tried again in this process.
+
+    Yields:
+        The handle.
+
+    Raises:
+        EphemeralNsError: it could not be created, deployed or made ready; what was created is released.
+    """
+    run.raise_if_known(deploy)
+    namespace = _provision(run, run.seat.worker_id, run.next_extra())
+    try:
+        _fill(run, namespace, deploy)
+        yield namespace
+    except BaseException as error:
+        namespace.mark_failed(f"{type(error).__name__} while it was set up or used")
+        raise
+    finally:
+        release(run, namespace)
+
+
+def _fill(run: Run, namespace: Namespace, deploy: Deploy) -> None:
+    try:
+        wait_usable(run.api, namespace.name, namespace.deadline)
+        deploy(namespace)
+    except EphemeralNsError as error:
+        run.learn(deploy, error)
+        raise
+
+
+def _provision(run: Run, worker_id: str, extra: str) -> Namespace:
+    from pytest_ephemeral_ns.rules import naming
+
+    settings, seat = run.settings, run.seat
+    deadline = Deadline.after(settings.timeout)
+
+    def name_of(more: str) -> str:
+        tail = "-".join(part for part in (extra, more) if part)
+        return naming.namespace_name(settings.name, run.identity, run=seat.run_id[:4], worker=worker_id, extra=tail)
+
+    record = create_namespace(
+        run.api,
+        name_of,
+        naming.labels(
+            run.identity, run_id=seat.run_id, worker_id=worker_id, scope=settings.scope, owner=run.identity.actor
+        ),
+        naming.annotations(run.identity, expires=_expiry(settings.ttl), created_by=_host()),
+    )
+    run.remember(record)
+    return _handle(run, record, worker_id, deadline)
+
+
+def _handle(run: Run, record: Record, worker_id: str, deadline: Deadline) -> Namespace:
+    setting = Setting(
+        cluster=run.cluster,
+        api=run.api,
+        settings=run.settings,
+        identity=run.identity,
+        run_id=run.seat.run_id,
+        worker_id=worker_id,
+        directory=run.directory,
+    )
+    return Namespace(record.name, record.uid, setting, deadline)
+
+
+def _expiry(seconds: float) -> datetime:
+    return datetime.now(timezone.utc) + timedelta(seconds=seconds)
+
+
+def _host() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def release(run: Run, namespace: Namespace) -> None:
+    """Close the handle and send the namespace away; never raises: a tear-down is never another test's error."""
+    namespace.close()
+    problem = delete_namespace(run.api, Record(namespace.name, namespace.uid))
+    if problem:
+        run.warn(problem)
+
+
+@contextmanager
+def shared(run: Run, deploy: Deploy) -> Iterator[Namespace]:
+    """Give the one namespace that all workers of the run share; the first that asks fills it, the sweep deletes it.
+
+    Args:
+        run: the run.
+        deploy: fills the namespace and waits.
+
+    Yields:
+        A handle of this process's own; it is closed at the end of the block, the namespace stays.
+
+    Raises:
+        EphemeralNsError: it could not be made; every worker gets the first one's error without trying again.
+    """
+    deadline = Deadline.after(run.settings.timeout)
+    with run.lock("shared"):
+        told = run.read("shared")
+        if told is None:
+            told = _make_shared(run, deploy)
+            run.write("shared", told)
+    if "error" in told:
+        raise EphemeralNsError(told["error"], evidence=told["evidence"], command=told["command"])
+    namespace = _handle(run, Record(**told), "shared", deadline)
+    try:
+        yield namespace
+    finally:
+        namespace.close()
+
+
+def _make_shared(run: Run, deploy: Deploy) -> dict[str, Any]:
+    try:
+        namespace = _provision(run, "shared", "")
+        try:
+            wait_usable(run.api, namespace.name, namespace.deadline)
+            deploy(namespace)
+        finally:
+            namespace.close()
+    except EphemeralNsError as error:
+        return {"error": error.summary, "evidence": list(error.evidence), "command": error.command}
+    return asdict(Record(namespace.name, namespace.uid))
+
+
+def default_deploy(settings: Settings) -> Deploy:
+    """Return the function that deploys what the settings list and waits until all of it is ready.
+
+    Args:
+        settings: ``deploy``, ``helm_values`` and ``helm_set`` are used.
+
+    Returns:
+        A function of the namespace; with nothing to deploy it does nothing.
+    """
+
+    def deploy(namespace: Namespace) -> None:
+        if settings.deploy:
+            namespace.deploy_and_wait(settings.deploy, values=settings.helm_values, set=settings.helm_set)
+
+    return deploy
+
+
+def check(settings: Settings) -> None:
+    """Find everything that is wrong with the settings and sources before a cluster is touched.
+
+    Raises:
+        UsageError: the name's template, a path, a manifest, a chart; names file, document and line or field.
+    """
+    from pytest_ephemeral_ns.deploy import plan
+    from pytest_ephemeral_ns.rules.naming import check_template
+
+    check_template(settings.name)
+    plan(settings.deploy, helm_values=settings.helm_values, helm_set=settings.helm_set)
+
+
+def finish(run: Run) -> Sweep:
+    """End a run: sweep what its processes left, stop the cluster that it started, remove its folder.
+
+    Called once, by the process that began the run, after all others are gone. Never raises.
+
+    Returns:
+        What the sweep did; problems are among its warnings.
+    """
+    swept = Sweep()
+    try:
+        if run.touched:
+            swept = _sweep(run)
+            _stop_cluster(run)
+    except EphemeralNsError as error:
+        swept = Sweep(warnings=(str(error),))
+    finally:
+        run.close()
+        said = run.warnings()
+        shutil.rmtree(run.directory, ignore_errors=True)
+    return replace(swept, warnings=(*said, *swept.warnings))
+
+
+def _sweep(run: Run) -> Sweep:
+    return sweep(run.api, run.seat.run_id, run.created(), keep=lambda _: False)
+
+
+def _stop_cluster(run: Run) -> None:
+    from pytest_ephemeral_ns.clusters.choose import close_cluster
+
+    if run.cluster.started:
+        close_cluster(run.cluster)
+
+
+@contextmanager
+def ephemeral(*deploy: str | os.PathLike[str], rootdir: str | Path = ".", **options: Any) -> Iterator[Namespace]:
+    """Give a namespace for the length of a block, without pytest.
+
+    Args:
+        deploy: charts, kustomizations, directories or files to deploy first.
+        rootdir: the project's folder, for its name and git.
+        options: any option of the plugin by its name, as its flag takes it: ``cluster="embedded"``, ``timeout="90s"``.
+
+    Yields:
+        The handle, deployed and ready.
+
+    Raises:
+        UsageError: an option or a source is wrong; nothing was created.
+        EphemeralNsError: it could not be made.
+
+    Example:
+        >>> with ephemeral("k8s/", cluster="embedded") as ns:  # doctest: +SKIP
+        ...     print(ns.name, ns.url("svc/api", 8080))
+    """
+    unknown = sorted(set(options) - set(BY_NAME))
+    if unknown:
+        raise TypeError(f"ephemeral() got unknown options: {', '.join(unknown)}")
+    if deploy:
+        options["deploy"] = [os.fspath(source) for source in deploy]
+    settings = load(options, os.environ, {}, cwd=Path.cwd())
+    check(settings)
+    folder = Path(rootdir).absolute()
+    run = Run(settings, Seat.first(), identity(folder, os.environ), environ=os.environ, progress=log.info)
+    try:
+        with provisioned(run, default_deploy(settings)) as namespace:
+            yield namespace
+    finally:
+        for warning in finish(run).warnings:
+            log.warning(warning)

@@ -1,0 +1,289 @@
+"""Face for pytest: options, fixtures, hooks; delegates, and is the only module that imports pytest.
+
+PYTEST_DONT_REWRITE
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_ephemeral_ns.errors import UsageError
+from pytest_ephemeral_ns.settings import KNOBS, LISTS, Knob, Settings, load
+
+if TYPE_CHECKING:
+    from pytest_ephemeral_ns.clusters.cluster import Cluster
+    from pytest_ephemeral_ns.namespace import Namespace, Source
+    from pytest_ephemeral_ns.rules.identity import Identity
+    from pytest_ephemeral_ns.run import Run, Seat
+
+    Deploy = Callable[[Namespace], Any]
+    Factory = Callable[..., AbstractContextManager[Namespace]]
+
+__tracebackhide__ = True
+SETTINGS = pytest.StashKey[Settings]()
+SEAT = pytest.StashKey["Seat"]()
+ACTIVE = pytest.StashKey[list["Namespace"]]()
+SWEPT = pytest.StashKey["Sweep"]()
+OURS = frozenset({"ephemeral_ns", "ephemeral_ns_shared", "ephemeral_ns_factory"})
+SKIPPED = "needs a namespace: run pytest with --ephemeral-ns"
+
+
+# Options
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """See https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_addoption ."""
+    group = parser.getgroup("ephemeral-ns", "a Kubernetes namespace for each worker, run, module, class or test")
+    for knob in KNOBS:
+        _add(parser, group, knob)
+
+
+def _add(parser: pytest.Parser, group: pytest.OptionGroup, knob: Knob) -> None:
+    # Values are checked in settings.py, where the environment and the ini file are too; argparse only collects.
+    how: dict[str, Any] = {"action": "store", "metavar": knob.metavar or "|".join(knob.choices)}
+    if knob.kind == "switch":
+        how = {"action": "store_true"}
+    elif knob.kind in LISTS:
+        how = {"action": "append", "metavar": knob.metavar}
+    default = f" (default: {knob.default})" if knob.default else ""
+    meaning = (knob.meaning + default).replace("%", "%%")
+    group.addoption(knob.flag, dest=knob.ini, default=None, help=meaning, **how)
+    kind: Any = {"switch": "bool"}.get(knob.kind, "linelist" if knob.kind in LISTS else "string")
+    parser.addini(knob.ini, help=knob.meaning, type=kind, default=None)
+
+
+def _settings(config: pytest.Config) -> Settings:
+    flags = {knob.name: config.getoption(knob.ini) for knob in KNOBS}
+    ini = {knob.name: config.getini(knob.ini) for knob in KNOBS}
+    return load(flags, os.environ, ini, cwd=config.invocation_params.dir, ini_path=config.inipath)
+
+
+# The run
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """See https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_configure ."""
+    config.stash[ACTIVE] = []
+    try:
+        settings = config.stash[SETTINGS] = _settings(config)
+    except UsageError as error:
+        raise pytest.UsageError(str(error)) from None
+    if settings.enabled:
+        from pytest_ephemeral_ns.interrupt import end_clean_on_signals
+
+        config.add_cleanup(end_clean_on_signals())
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """See https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_report_header ."""
+    settings = config.stash[SETTINGS]
+    if not settings.enabled:
+        return []
+    return [f"ephemeral-ns: {', '.join(settings.describe()) or 'all defaults'}"]
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")
+
+
+def _seat(config: pytest.Config) -> Seat:
+    """Return where this process sits: made by the process that begins the run, handed on to xdist's workers."""
+    from pytest_ephemeral_ns.run import Seat
+
+    if SEAT not in config.stash:
+        if _is_worker(config):
+            told = getattr(config, "workerinput")  # noqa: B009 # xdist adds the attribute, the type does not know it
+            config.stash[SEAT] = Seat(**told["ephemeral_ns"]).beside(told["workerid"])
+        else:
+            config.stash[SEAT] = Seat.first()
+    return config.stash[SEAT]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Hand the seat on to a worker: https://pytest-xdist.readthedocs.io/en/stable/how-to.html ."""
+    if node.config.stash[SETTINGS].enabled:
+        node.workerinput["ephemeral_ns"] = _seat(node.config).to_dict()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """See https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_sessionfinish ."""
+    _finish(session.config)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """See https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_unconfigure ."""
+    _finish(config)  # for a session that ended before it began; otherwise there is nothing left to do
+
+
+def _finish(config: pytest.Config) -> None:
+    """End the run once, in the process that began it; xdist's workers are gone by then."""
+    if SEAT not in config.stash or _is_worker(config) or SWEPT in config.stash:
+        return
+    from pytest_ephemeral_ns.lifecycle import finish
+    from pytest_ephemeral_ns.run import Run
+
+    run = Run(config.stash[SETTINGS], config.stash[SEAT], None, environ=os.environ, progress=_progress(config))
+    config.stash[SWEPT] = finish(run)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """See https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_terminal_summary ."""
+    lines = config.stash[SWEPT].lines() if SWEPT in config.stash else []
+    if lines:
+        terminalreporter.section("ephemeral-ns")
+        for line in lines:
+            terminalreporter.write_line(line)
+
+
+def _progress(config: pytest.Config) -> Callable[[str], None]:
+    """Return a function that shows a line while output is captured; a worker has no terminal and shows nothing."""
+    reporter = config.pluginmanager.getplugin("terminalreporter")
+    capture = config.pluginmanager.getplugin("capturemanager")
+    if _is_worker(config) or reporter is None or config.getoption("verbose") < 0:
+        return lambda line: None
+
+    def show(line: str) -> None:
+        with capture.global_and_fixture_disabled() if capture else ExitStack():
+            reporter.ensure_newline()
+            reporter.write_line(f"ephemeral-ns: {line}")
+
+    return show
+
+
+# Which namespaces saw a failure
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[Any]:
+    """See https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_runtest_makereport ."""
+    report: pytest.TestReport = yield
+    if report.failed and OURS.intersection(getattr(item, "fixturenames", ())):
+        for namespace in item.config.stash[ACTIVE]:
+            namespace.mark_failed(item.nodeid)
+    return report
+
+
+# Fixtures
+
+
+@pytest.fixture(scope="session")
+def ephemeral_ns_settings(pytestconfig: pytest.Config) -> Settings:
+    """The run's settings; override to compute one: ``return dataclasses.replace(ephemeral_ns_settings, deploy=…)``."""
+    return pytestconfig.stash[SETTINGS]
+
+
+@pytest.fixture(scope="session")
+def ephemeral_ns_identity(pytestconfig: pytest.Config, ephemeral_ns_settings: Settings) -> Identity:
+    """Project, branch or pull request, commit and CI run; namespaces are named from it."""
+    from pytest_ephemeral_ns.facts import identity
+
+    return identity(pytestconfig.rootpath, os.environ)
+
+
+@pytest.fixture(scope="session")
+def ephemeral_ns_deploy(ephemeral_ns_settings: Settings) -> Deploy:
+    """A function of the namespace that fills it; the default deploys what the settings list and waits until ready."""
+    from pytest_ephemeral_ns.lifecycle import default_deploy
+
+    return default_deploy(ephemeral_ns_settings)
+
+
+@pytest.fixture(scope="session")
+def _ephemeral_ns_enabled(pytestconfig: pytest.Config) -> None:
+    if not pytestconfig.stash[SETTINGS].enabled:
+        pytest.skip(SKIPPED)
+
+
+@pytest.fixture(scope="session")
+def _ephemeral_ns_run(
+    pytestconfig: pytest.Config,
+    _ephemeral_ns_enabled: None,
+    ephemeral_ns_settings: Settings,
+    ephemeral_ns_identity: Identity,
+) -> Iterator[Run]:
+    from pytest_ephemeral_ns.lifecycle import check
+    from pytest_ephemeral_ns.run import Run
+
+    check(ephemeral_ns_settings)
+    run = Run(
+        ephemeral_ns_settings,
+        _seat(pytestconfig),
+        ephemeral_ns_identity,
+        environ=os.environ,
+        progress=_progress(pytestconfig),
+    )
+    yield run
+    run.close()
+
+
+@pytest.fixture(scope="session")
+def ephemeral_ns_cluster(_ephemeral_ns_run: Run) -> Cluster:
+    """The cluster: ``kubeconfig`` (a path), ``provider``, ``name``, ``nodes``, ``version``."""
+    return _ephemeral_ns_run.cluster
+
+
+@contextmanager
+def _active(config: pytest.Config, made: AbstractContextManager[Namespace]) -> Iterator[Namespace]:
+    with made as namespace:
+        config.stash[ACTIVE].append(namespace)
+        try:
+            yield namespace
+        finally:
+            config.stash[ACTIVE].remove(namespace)
+
+
+@pytest.fixture(scope="session")
+def ephemeral_ns_shared(
+    pytestconfig: pytest.Config, _ephemeral_ns_run: Run, ephemeral_ns_deploy: Deploy
+) -> Iterator[Namespace]:
+    """One namespace for the whole run, the same for every worker; deployed by the first that asks."""
+    from pytest_ephemeral_ns.lifecycle import shared
+
+    with _active(pytestconfig, shared(_ephemeral_ns_run, ephemeral_ns_deploy)) as namespace:
+        yield namespace
+
+
+def _scope(fixture_name: str, config: pytest.Config) -> Any:
+    settings = config.stash[SETTINGS]
+    return {"run": "session", "worker": "session"}.get(settings.scope, settings.scope)
+
+
+@pytest.fixture(scope=_scope)
+def ephemeral_ns(
+    request: pytest.FixtureRequest, pytestconfig: pytest.Config, _ephemeral_ns_run: Run, ephemeral_ns_deploy: Deploy
+) -> Iterator[Namespace]:
+    """A Kubernetes namespace of this worker's (or run's, module's, class's, test's) own, deployed and ready."""
+    from pytest_ephemeral_ns.lifecycle import provisioned, shared
+
+    run = _ephemeral_ns_run
+    whole_run = pytestconfig.stash[SETTINGS].scope == "run"
+    made = shared(run, ephemeral_ns_deploy) if whole_run else provisioned(run, ephemeral_ns_deploy)
+    with _active(pytestconfig, made) as namespace:
+        yield namespace
+
+
+@pytest.fixture(scope="session")
+def ephemeral_ns_factory(pytestconfig: pytest.Config, _ephemeral_ns_run: Run, ephemeral_ns_deploy: Deploy) -> Factory:
+    """More namespaces, for a test that needs two.
+
+    ``with ephemeral_ns_factory(deploy=["k8s/"]) as other:`` releases it at the end of the block. ``deploy`` is a list
+    of sources, a function of the namespace, or ``None`` for what ``ephemeral_ns`` gets.
+    """
+    from pytest_ephemeral_ns.lifecycle import provisioned
+
+    def factory(deploy: list[Source] | Deploy | None = None) -> AbstractContextManager[Namespace]:
+        fill = ephemeral_ns_deploy if deploy is None else deploy
+        if not callable(fill):
+            sources = fill
+            fill = lambda namespace: sources and namespace.deploy_and_wait(sources)  # noqa: E731
+        return _active(pytestconfig, provisioned(_ephemeral_ns_run, fill))
+
+    return factory

@@ -1,0 +1,227 @@
+"""What the processes of one run share: the run id, the cluster, the ledger; this module must never create a namespace.
+
+PYTEST_DONT_REWRITE
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import secrets
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_ephemeral_ns.errors import ApiError, ClusterError, EphemeralNsError
+from pytest_ephemeral_ns.provision import Record
+
+if TYPE_CHECKING:
+    from pytest_ephemeral_ns.clusters.cluster import Cluster
+    from pytest_ephemeral_ns.kube.api import Api
+    from pytest_ephemeral_ns.rules.identity import Identity
+    from pytest_ephemeral_ns.settings import Settings
+
+__tracebackhide__ = True
+ALPHABET = "bcdfghjkmnpqrstvwxz23456789"  # no vowels, so no words; nothing that looks like another character
+LOCK_TIMEOUT = 1800.0  # a first build of the binaries takes minutes, and the others wait for it
+
+
+@dataclass(frozen=True)
+class Seat:
+    """Where one process sits in a run; plain values, so that xdist can hand it on.
+
+    Args:
+        run_id: the run's id, 10 characters.
+        worker_id: ``"gw0"`` …, or ``"main"`` without xdist.
+        directory: folder with mode 0700 that all processes of the run share.
+        owner_pid: the process whose end is the run's end; a cluster that we started stops with it.
+    """
+
+    run_id: str
+    worker_id: str
+    directory: str
+    owner_pid: int
+
+    @classmethod
+    def first(cls, worker_id: str = "main") -> Seat:
+        """Return the seat of the process that begins a run; makes the shared folder."""
+        run_id = "".join(secrets.choice(ALPHABET) for _ in range(10))
+        return cls(run_id, worker_id, tempfile.mkdtemp(prefix="ephemeral-ns-"), os.getpid())
+
+    def beside(self, worker_id: str) -> Seat:
+        """Return the seat of another process of the same run."""
+        return Seat(self.run_id, worker_id, self.directory, self.owner_pid)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        return asdict(self)
+
+
+class Run:
+    """One process's view of a run: made without touching anything; the cluster is reached on first use.
+
+    Args:
+        settings: the run's settings.
+        seat: where this process sits.
+        identity: who, what and where the run is; ``None`` where no namespace will be made.
+        environ: the process environment.
+        progress: gets one line of text per step of something that takes long.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        seat: Seat,
+        identity: Identity | None,
+        *,
+        environ: Mapping[str, str],
+        progress: Callable[[str], None],
+    ) -> None:
+        self.settings = settings
+        self.seat = seat
+        self._identity = identity
+        self.environ = environ
+        self.progress = progress
+        self.directory = Path(seat.directory)
+        self._serial = itertools.count(1)
+        self._known: list[tuple[object, EphemeralNsError]] = []
+
+    @property
+    def identity(self) -> Identity:
+        """Who, what and where the run is."""
+        assert self._identity is not None, "this view of the run only ends it"
+        return self._identity
+
+    @cached_property
+    def cluster(self) -> Cluster:
+        """The run's cluster: the first process that asks starts or reaches it, every other one uses the same.
+
+        Raises:
+            ClusterError: there is none; every process gets the first one's error without trying again.
+        """
+        from pytest_ephemeral_ns.clusters.cluster import Cluster
+
+        with self.lock("cluster"):
+            told = self.read("cluster")
+            if told is None:
+                told = self._open_cluster()
+                self.write("cluster", told)
+        if "error" in told:
+            raise ClusterError(told["error"], evidence=told["evidence"], command=told["command"])
+        return Cluster.from_dict(told)
+
+    def _open_cluster(self) -> dict[str, Any]:
+        from pytest_ephemeral_ns.clusters.choose import load_images, open_cluster
+
+        wanted = self.settings
+        try:
+            cluster = open_cluster(
+                wanted.cluster,
+                context=wanted.context,
+                kubeconfig=wanted.kubeconfig,
+                nodes=wanted.nodes,
+                kind_image=wanted.kind_image,
+                kind_config=wanted.kind_config,
+                owner_pid=self.seat.owner_pid,
+                progress=self.progress,
+                environ=self.environ,
+            )
+            if wanted.image:
+                load_images(cluster, wanted.image, progress=self.progress)
+        except EphemeralNsError as error:
+            return {"error": error.summary, "evidence": list(error.evidence), "command": error.command}
+        return cluster.to_dict()
+
+    @property
+    def touched(self) -> bool:
+        """Whether any process of the run reached a cluster."""
+        told = self.read("cluster")
+        return told is not None and "error" not in told
+
+    @cached_property
+    def api(self) -> Api:
+        """The API server, with the run's own rights."""
+        from pytest_ephemeral_ns.clusters.current import refresh
+        from pytest_ephemeral_ns.kube.api import Api
+
+        connection = self.cluster.connection
+        renew = (lambda: refresh(connection)) if connection.refreshable else None
+        return Api(connection, refresh=renew)
+
+    # The ledger: what one process must tell the others, as small files that only this user can read.
+
+    @contextmanager
+    def lock(self, name: str) -> Iterator[None]:
+        """Hold a lock that every process of the run knows by ``name``."""
+        import filelock
+
+        with filelock.FileLock(self.directory / f"{name}.lock", timeout=LOCK_TIMEOUT):
+            yield
+
+    def read(self, name: str) -> dict[str, Any] | None:
+        """Return what was written under ``name``, or ``None``."""
+        try:
+            text = (self.directory / f"{name}.json").read_text("utf-8")
+        except FileNotFoundError:
+            return None
+        found: dict[str, Any] = json.loads(text)
+        return found
+
+    def write(self, name: str, value: Mapping[str, Any]) -> None:
+        """Write ``value`` under ``name``, mode 0600, all or nothing."""
+        target = self.directory / f"{name}.json"
+        target.parent.mkdir(mode=0o700, exist_ok=True)
+        part = target.with_suffix(f".{os.getpid()}.part")
+        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            json.dump(value, file)
+        part.replace(target)
+
+    def remember(self, record: Record) -> None:
+        """Write down a namespace that was created, for the sweep."""
+        self.write(f"created/{record.name}", asdict(record))
+
+    def created(self) -> list[Record]:
+        """Return every namespace that any process of the run wrote down."""
+        files = sorted((self.directory / "created").glob("*.json"))
+        return [Record(**json.loads(file.read_text("utf-8"))) for file in files]
+
+    def next_extra(self) -> str:
+        """Return what tells this process's next namespace from its others: nothing, ``"2"``, ``"3"``."""
+        number = next(self._serial)
+        return "" if number == 1 else str(number)
+
+    # Failures that trying again cannot mend, so that 500 tests do not repeat one.
+
+    def learn(self, deploy: object, error: EphemeralNsError) -> None:
+        """Remember a failure of ``deploy``, unless another try could end differently."""
+        passing = isinstance(error, TimeoutError) or (
+            isinstance(error, ApiError) and error.status in (0, 429, 500, 503)
+        )
+        if not passing:
+            self._known.append((deploy, error))
+
+    def raise_if_known(self, deploy: object) -> None:
+        """Raise what :meth:`learn` remembered of ``deploy``."""
+        for known, error in self._known:
+            if known is deploy:
+                raise error.with_traceback(None)
+
+    def warn(self, text: str) -> None:
+        """Keep a warning for the end of the run: a tear-down's problem must not become another test's error."""
+        self.write(f"warnings/{os.getpid()}-{time.monotonic_ns()}", {"text": text})
+
+    def warnings(self) -> tuple[str, ...]:
+        """Return what any process of the run warned of."""
+        files = sorted((self.directory / "warnings").glob("*.json"))
+        return tuple(json.loads(file.read_text("utf-8"))["text"] for file in files)
+
+    def close(self) -> None:
+        """Close this process's client. The cluster and the namespaces stay."""
+        if "api" in self.__dict__:
+            self.api.close()

@@ -1,0 +1,369 @@
+"""CONFIGURE: every knob, declared once and read into one frozen value; this module must never touch a cluster.
+
+PYTEST_DONT_REWRITE
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+from pytest_ephemeral_ns.errors import UsageError
+
+Kind = Literal["switch", "choice", "text", "duration", "count", "file", "list", "sources", "files", "images"]
+LISTS: frozenset[Kind] = frozenset({"list", "sources", "files", "images"})
+
+
+@dataclass(frozen=True)
+class Knob:
+    """One option: its flag, its ini key, its environment variable, its default and its meaning.
+
+    Args:
+        name: field of :class:`Settings`; ``"kind_image"`` is ``--ephemeral-ns-kind-image``.
+        kind: how its text is read and checked; ``sources`` and ``files`` are lists of paths that must exist.
+        default: its default, written as a user would.
+        meaning: one sentence for ``--help`` and the README.
+        choices: the words that a ``choice`` allows.
+        metavar: what ``--help`` shows for its value.
+    """
+
+    name: str
+    kind: Kind
+    default: str
+    meaning: str
+    choices: tuple[str, ...] = ()
+    metavar: str | None = None
+
+    @property
+    def flag(self) -> str:
+        """The command-line flag."""
+        return "--ephemeral-ns" if self.name == "enabled" else f"--ephemeral-ns-{self.name.replace('_', '-')}"
+
+    @property
+    def ini(self) -> str:
+        """The ini key; also argparse's ``dest``."""
+        return self.flag.lstrip("-").replace("-", "_")
+
+    @property
+    def env(self) -> str:
+        """The environment variable."""
+        return self.ini.upper()
+
+
+KNOBS: tuple[Knob, ...] = (
+    Knob(
+        "enabled",
+        "switch",
+        "off",
+        "without it, tests that ask for a namespace are skipped with that reason, and no cluster is touched",
+    ),
+    Knob("cluster", "choice", "auto", "which cluster to use", ("auto", "current", "kind", "embedded")),
+    Knob(
+        "nodes",
+        "choice",
+        "auto",
+        "embedded only: real, simulated (kwok) or no nodes; auto is real where possible, else none",
+        ("auto", "real", "simulated", "none"),
+    ),
+    Knob("kind_image", "text", "", "node image of a kind cluster that we create", metavar="IMAGE"),
+    Knob("kind_config", "file", "", "configuration file of a kind cluster that we create", metavar="FILE"),
+    Knob(
+        "context",
+        "text",
+        "",
+        "kubeconfig context; naming it is also the permission to use one that does not look local",
+        metavar="NAME",
+    ),
+    Knob("kubeconfig", "file", "", "kubeconfig file, instead of KUBECONFIG and ~/.kube/config", metavar="FILE"),
+    Knob(
+        "scope",
+        "choice",
+        "worker",
+        "what shares one namespace",
+        ("run", "worker", "module", "class", "function"),
+    ),
+    Knob(
+        "deploy",
+        "sources",
+        "",
+        "what to deploy: chart, kustomization, directory or file, told apart by what is inside (repeatable)",
+        metavar="PATH",
+    ),
+    Knob("helm_values", "files", "", "values file, handed to Helm for charts in the list (repeatable)", metavar="FILE"),
+    Knob("helm_set", "list", "", "KEY=VALUE, handed to Helm for charts in the list (repeatable)", metavar="KEY=VALUE"),
+    Knob(
+        "image",
+        "images",
+        "",
+        "image archive or local image to load into an embedded or kind cluster first (repeatable)",
+        metavar="FILE|IMAGE",
+    ),
+    Knob("timeout", "duration", "5m", "one deadline for a namespace to become ready", metavar="DURATION"),
+    Knob("ttl", "duration", "2h", "when the reaper may take a namespace that nobody released", metavar="DURATION"),
+    Knob("wait_deleted", "switch", "off", "at the end, wait until deletion is verified"),
+    Knob(
+        "name",
+        "text",
+        "{project}-{ref}-{commit}-{run}-{worker}",
+        "the template of a namespace's name, from identity fields",
+        metavar="TEMPLATE",
+    ),
+)
+BY_NAME: Mapping[str, Knob] = MappingProxyType({knob.name: knob for knob in KNOBS})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every knob's value, checked, and where the ones that are not defaults came from.
+
+    Durations are seconds. Paths are absolute. ``provenance`` maps a knob's name to its source, for example
+    ``{"scope": "--ephemeral-ns-scope"}`` or ``{"deploy": "pyproject.toml"}``.
+    """
+
+    enabled: bool = False
+    cluster: str = "auto"
+    nodes: str = "auto"
+    kind_image: str = ""
+    kind_config: str = ""
+    context: str = ""
+    kubeconfig: str = ""
+    scope: str = "worker"
+    deploy: tuple[str, ...] = ()
+    helm_values: tuple[str, ...] = ()
+    helm_set: tuple[str, ...] = ()
+    image: tuple[str, ...] = ()
+    timeout: float = 300.0
+    ttl: float = 7200.0
+    wait_deleted: bool = False
+    name: str = BY_NAME["name"].default
+    provenance: Mapping[str, str] = field(default_factory=dict)
+
+    def describe(self) -> list[str]:
+        """Return one line per value that is not a default: ``"scope: function (--ephemeral-ns-scope)"``."""
+        return [
+            f"{name}: {_shown(getattr(self, name))} ({source})"
+            for name, source in self.provenance.items()
+            if name != "enabled"
+        ]
+
+
+@dataclass(frozen=True)
+class Given:
+    """One text that somebody gave for a knob.
+
+    Args:
+        value: the text, a list of texts, or a truth value.
+        source: who gave it, as it is printed: ``"--ephemeral-ns-scope"``, ``"EPHEMERAL_NS_SCOPE"``, ``"pytest.ini"``.
+        base: folder that relative paths start from.
+    """
+
+    value: Any
+    source: str
+    base: Path
+
+
+def load(
+    flags: Mapping[str, Any],
+    environ: Mapping[str, str],
+    ini: Mapping[str, Any],
+    *,
+    cwd: Path,
+    ini_path: Path | None = None,
+) -> Settings:
+    """Read every knob: flag over environment over ini over default.
+
+    Args:
+        flags: knob name → what the command line gave; ``None`` or ``[]`` where it gave nothing.
+        environ: the process environment.
+        ini: knob name → what the configuration file gave; absent, ``None``, ``""`` or ``[]`` where it gave nothing.
+        cwd: folder that relative paths of flags and environment start from.
+        ini_path: the configuration file; relative paths in it start from its folder.
+
+    Returns:
+        The checked settings with their provenance.
+
+    Raises:
+        UsageError: a value is wrong; names the option, its source and what would be right.
+
+    Example:
+        >>> load({"scope": "module"}, {}, {}, cwd=Path("/")).scope
+        'module'
+    """
+    values: dict[str, Any] = {}
+    provenance: dict[str, str] = {}
+    for knob in KNOBS:
+        given = _given(knob, flags, environ, ini, cwd, ini_path)
+        if given is not None:
+            values[knob.name] = read(knob, given)
+            provenance[knob.name] = given.source
+    settings = Settings(**values, provenance=MappingProxyType(provenance))
+    _check_together(settings)
+    return settings
+
+
+def _given(
+    knob: Knob,
+    flags: Mapping[str, Any],
+    environ: Mapping[str, str],
+    ini: Mapping[str, Any],
+    cwd: Path,
+    ini_path: Path | None,
+) -> Given | None:
+    if flags.get(knob.name) not in (None, [], ()):
+        return Given(flags[knob.name], knob.flag, cwd)
+    if environ.get(knob.env, "") != "":
+        text = environ[knob.env]
+        return Given(_words(text, knob) if knob.kind in LISTS else text, knob.env, cwd)
+    if ini.get(knob.name) not in (None, "", [], ()):
+        return Given(ini[knob.name], ini_path.name if ini_path else "ini", ini_path.parent if ini_path else cwd)
+    return None
+
+
+def _words(text: str, knob: Knob) -> list[str]:
+    """Split a list in an environment variable: a line each, or words as a shell would read them."""
+    if "\n" in text:
+        return [line.strip() for line in text.splitlines() if line.strip()]
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise UsageError(f"{knob.env}={text!r} cannot be split into words: {error}") from error
+
+
+def read(knob: Knob, given: Given) -> Any:
+    """Read and check one value.
+
+    Args:
+        knob: which.
+        given: its text and source.
+
+    Returns:
+        The typed value: ``bool``, ``str``, ``float`` seconds, ``int`` or a tuple of ``str``.
+
+    Raises:
+        UsageError: the value is wrong.
+    """
+    return _READERS[knob.kind](knob, given)
+
+
+def _wrong(given: Given, value: object, problem: str, knob: Knob) -> UsageError:
+    return UsageError(f"{given.source}: {value!r} {problem}", evidence=[f"{knob.flag}: {knob.meaning}"])
+
+
+_TRUTH = {
+    **dict.fromkeys(("1", "true", "yes", "on"), True),
+    **dict.fromkeys(("0", "false", "no", "off"), False),
+}
+
+
+def _switch(knob: Knob, given: Given) -> bool:
+    if isinstance(given.value, bool):
+        return given.value
+    try:
+        return _TRUTH[str(given.value).strip().lower()]
+    except KeyError:
+        raise _wrong(given, given.value, "is not one of on, off, true, false, yes, no, 1, 0", knob) from None
+
+
+def _choice(knob: Knob, given: Given) -> str:
+    if given.value not in knob.choices:
+        raise _wrong(given, given.value, f"is not one of {', '.join(knob.choices)}", knob)
+    return str(given.value)
+
+
+def _text(knob: Knob, given: Given) -> str:
+    return str(given.value).strip()
+
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def _duration(knob: Knob, given: Given) -> float:
+    text = str(given.value).strip()
+    if re.fullmatch(r"\d+(\.\d+)?", text):
+        seconds = float(text)
+    elif re.fullmatch(r"(\d+(\.\d+)?[smhd])+", text):
+        seconds = sum(float(n) * _UNITS[unit] for n, unit in re.findall(r"(\d+(?:\.\d+)?)([smhd])", text))
+    else:
+        raise _wrong(given, text, "is not a duration such as 90s, 5m, 2h, 1d, 1h30m or plain seconds", knob)
+    if seconds <= 0:
+        raise _wrong(given, text, "is not longer than 0 seconds", knob)
+    return seconds
+
+
+def _count(knob: Knob, given: Given) -> int:
+    if not re.fullmatch(r"\d+", str(given.value).strip()):
+        raise _wrong(given, given.value, "is not a whole number of 0 or more", knob)
+    return int(given.value)
+
+
+def _path(knob: Knob, given: Given, value: str) -> str:
+    path = (given.base / Path(value).expanduser()).absolute()
+    if not path.exists():
+        raise _wrong(given, value, f"does not exist (looked for {path})", knob)
+    return str(path)
+
+
+def _file(knob: Knob, given: Given) -> str:
+    path = _path(knob, given, str(given.value))
+    if not Path(path).is_file():
+        raise _wrong(given, given.value, "is not a file", knob)
+    return path
+
+
+def _items(given: Given) -> Sequence[str]:
+    return [given.value] if isinstance(given.value, str) else [str(value) for value in given.value]
+
+
+def _list(knob: Knob, given: Given) -> tuple[str, ...]:
+    if knob.name == "helm_set":
+        for item in _items(given):
+            if "=" not in item:
+                raise _wrong(given, item, "is not of the form KEY=VALUE", knob)
+    return tuple(_items(given))
+
+
+def _sources(knob: Knob, given: Given) -> tuple[str, ...]:
+    # Charts in a registry are Helm's to find; everything else is on this machine.
+    return tuple(item if item.startswith("oci://") else _path(knob, given, item) for item in _items(given))
+
+
+def _files(knob: Knob, given: Given) -> tuple[str, ...]:
+    return tuple(_file(knob, Given(item, given.source, given.base)) for item in _items(given))
+
+
+def _images(knob: Knob, given: Given) -> tuple[str, ...]:
+    # A name with a path's look is an archive on this machine; everything else is an image that Docker knows.
+    looks_like_path = re.compile(r"^(\.{0,2}/|~)|\.(tar|tgz|tar\.gz)$")
+    return tuple(_path(knob, given, item) if looks_like_path.search(item) else item for item in _items(given))
+
+
+_READERS: Mapping[Kind, Callable[[Knob, Given], Any]] = {
+    "switch": _switch,
+    "choice": _choice,
+    "text": _text,
+    "duration": _duration,
+    "count": _count,
+    "file": _file,
+    "list": _list,
+    "sources": _sources,
+    "files": _files,
+    "images": _images,
+}
+
+
+def _check_together(settings: Settings) -> None:
+    if settings.context and settings.cluster in ("kind", "embedded"):
+        raise UsageError(
+            f"--ephemeral-ns-context={settings.context} ({settings.provenance['context']}) does not go with "
+            f"--ephemeral-ns-cluster={settings.cluster} ({settings.provenance['cluster']})",
+            command=f"pytest --ephemeral-ns --ephemeral-ns-context={settings.context}",
+        )
+
+
+def _shown(value: object) -> str:
+    return ", ".join(value) if isinstance(value, tuple) else str(value)
