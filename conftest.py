@@ -1,0 +1,56 @@
+"""What every test may use: pytester, and one real cluster of each kind for the whole run, shared by its workers."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+pytest_plugins = ["pytester"]
+ROOT = Path(__file__).parent
+IMAGES = ("busybox:1.36", "ghcr.io/stefanprodan/podinfo:6.9.2")
+
+
+@pytest.fixture(scope="session")
+def own_state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A state folder of this run's own: its clusters are nobody else's."""
+    return tmp_path_factory.mktemp("state")
+
+
+@pytest.fixture(scope="session")
+def control_plane(own_state: Path) -> Iterator["Cluster"]:  # noqa: F821, UP037
+    """The real control plane, without nodes."""
+    yield from _embedded("tests-plane", "none", own_state)
+
+
+@pytest.fixture(scope="session")
+def node_cluster(own_state: Path) -> Iterator["Cluster"]:  # noqa: F821, UP037
+    """A real cluster with a real node that has busybox and podinfo."""
+    from pytest_ephemeral_ns.clusters.embedded.node import missing
+
+    if reasons := missing():
+        pytest.skip(f"no real node here: {'; '.join(reasons)}")
+    for cluster in _embedded("tests-node", "real", own_state):
+        from pytest_ephemeral_ns.clusters.embedded import load
+        from pytest_ephemeral_ns.clusters.embedded.images import ensure_images
+
+        load(cluster.name, ensure_images(IMAGES, _say))
+        yield cluster
+
+
+def _embedded(name: str, nodes: str, state: Path) -> Iterator["Cluster"]:  # noqa: F821, UP037
+    from pytest_ephemeral_ns.clusters.embedded import down, up
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EPHEMERAL_NS_STATE_DIR", str(state))
+        yield up(name, nodes=nodes, owner_pid=os.getpid(), progress=_say)
+        patch.setenv("EPHEMERAL_NS_STATE_DIR", str(state))
+        down(name)
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
