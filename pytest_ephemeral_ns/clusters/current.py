@@ -1,0 +1,259 @@
+"""CURRENT: a cluster that exists already, by kubeconfig or from inside a pod; this module must never start or stop one.
+
+PYTEST_DONT_REWRITE
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pytest_ephemeral_ns.clusters import kubeconfig as files
+from pytest_ephemeral_ns.clusters.contexts import (
+    IN_CLUSTER,
+    Chosen,
+    choose_context,
+    context_names,
+    looks_local,
+    require_permission,
+)
+from pytest_ephemeral_ns.clusters.credentials import read_pem, resolve_user
+from pytest_ephemeral_ns.clusters.exec_plugin import PLUGIN_TIMEOUT
+from pytest_ephemeral_ns.clusters.expiry import token_end
+from pytest_ephemeral_ns.clusters.kubeconfig import Config, Entry, load_config, read_files, text
+from pytest_ephemeral_ns.clusters.private import write_private
+from pytest_ephemeral_ns.connection import Connection
+from pytest_ephemeral_ns.errors import UsageError
+
+__all__ = [
+    "Config",
+    "connect",
+    "context_names",
+    "load_config",
+    "looks_local",
+    "refresh",
+    "require_permission",
+    "write_kubeconfig",
+]
+
+
+def connect(
+    config: Config,
+    context: str | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    timeout: float = PLUGIN_TIMEOUT,
+) -> Connection:
+    """Resolve a context to a connection: every file read, every plugin run; the server is not asked.
+
+    Args:
+        config: from :func:`load_config`.
+        context: its name; ``None`` or ``""`` for the current context.
+        environ: the environment for credential plugins; ours if ``None``.
+        timeout: seconds that a credential plugin may take.
+
+    Returns:
+        The connection.
+
+    Raises:
+        UsageError: the context, an entry or a file of it is wrong.
+        ClusterError: a credential plugin or an identity provider gave no credential.
+
+    Example:
+        >>> connect(load_config(), "kind-shop").server  # doctest: +SKIP
+        'https://127.0.0.1:41235'
+    """
+    chosen = choose_context(config, context)
+    if chosen.context == IN_CLUSTER and config.in_cluster:
+        return _from_pod(chosen)
+    environ = os.environ if environ is None else environ
+    cluster = _resolve_cluster(chosen)
+    # As client-go: over plain http no credential is sent.
+    about = _for_plugins(chosen, cluster)
+    user = resolve_user(chosen, about, environ=environ, timeout=timeout) if chosen.server.startswith("https:") else {}
+    return Connection(
+        **cluster,
+        **user,
+        namespace=chosen.namespace,
+        context=chosen.context,
+        kubeconfig=config.files,
+    )
+
+
+def refresh(connection: Connection, *, environ: Mapping[str, str] | None = None) -> Connection:
+    """Resolve a connection again, because its credential has ended or was refused.
+
+    Args:
+        connection: from :func:`connect`, perhaps in another process.
+        environ: the environment for credential plugins and for a kubeconfig in a variable; ours if ``None``.
+
+    Returns:
+        A connection to the same server with a new credential, or ``connection`` where there is no way to get one.
+
+    Raises:
+        UsageError: the kubeconfig is no longer what it was.
+        ClusterError: a credential plugin or an identity provider gave no credential.
+
+    Example:
+        >>> refresh(connection).token != connection.token  # doctest: +SKIP
+        True
+    """
+    from dataclasses import replace
+
+    if not connection.refreshable:
+        return connection
+    environ = os.environ if environ is None else environ
+    if connection.token_file:
+        token = _read_token(Path(connection.token_file))
+        return replace(connection, token=token, expires_at=token_end(token))
+    config = read_files(connection.kubeconfig) if connection.kubeconfig else load_config(environ=environ)
+    again = connect(config, connection.context, environ=environ)
+    if again.server != connection.server:
+        raise UsageError(
+            f"context {connection.context} has become another server: {again.server} instead of {connection.server}",
+            evidence=["the kubeconfig was changed during the run"],
+        )
+    return again
+
+
+def write_kubeconfig(
+    connection: Connection, path: str | os.PathLike[str], *, namespace: str = "", context: str = ""
+) -> Path:
+    """Write a kubeconfig that holds one connection, for kubectl, Helm and other programs.
+
+    It holds what is resolved already, so that those programs use exactly what we use: no plugin is run again and no
+    file is read, except a token file.
+
+    Args:
+        connection: what to write.
+        path: where to; written whole or not at all, mode 0600.
+        namespace: the context's namespace; the connection's if empty.
+        context: the context's name; the connection's, or ``"ephemeral-ns"``, if empty.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        UsageError: it cannot be written.
+
+    Example:
+        >>> write_kubeconfig(connection, "/run/user/1000/shop.kubeconfig", namespace="shop-gw0")  # doctest: +SKIP
+        PosixPath('/run/user/1000/shop.kubeconfig')
+    """
+    name = context or connection.context or "ephemeral-ns"
+    inner = {"cluster": name, "user": name, "namespace": namespace or connection.namespace}
+    document = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": name,
+        "contexts": [{"name": name, "context": inner}],
+        "clusters": [{"name": name, "cluster": _written_cluster(connection)}],
+        "users": [{"name": name, "user": _written_user(connection)}],
+    }
+    try:
+        write_private(path, json.dumps(document, indent=2) + "\n")  # JSON is YAML, and needs no quoting rules
+    except OSError as error:
+        raise UsageError(f"kubeconfig {path} cannot be written: {error.strerror or error}") from error
+    return Path(path)
+
+
+def _resolve_cluster(chosen: Chosen) -> dict[str, Any]:
+    cluster = chosen.cluster
+    insecure = text(cluster.value, "insecure-skip-tls-verify").lower() == "true"
+    authority = read_pem(cluster, "certificate-authority", must_hold="CERTIFICATE")
+    if insecure and authority:
+        raise UsageError(
+            f"kubeconfig {cluster.file or files.B64_VARIABLE}: cluster {cluster.name} has a certificate-authority and "
+            "insecure-skip-tls-verify; only one can be meant",
+            command=f"kubectl config set-cluster {cluster.name} --insecure-skip-tls-verify=false",
+        )
+    return {
+        "server": chosen.server,
+        "ca_data": authority,
+        "insecure_skip_tls_verify": insecure,
+        "tls_server_name": text(cluster.value, "tls-server-name"),
+        "proxy_url": text(cluster.value, "proxy-url"),
+    }
+
+
+def _for_plugins(chosen: Chosen, cluster: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        **chosen.cluster.value,
+        "server": chosen.server,
+        "certificate-authority-data": _encode(cluster["ca_data"]),
+        "insecure-skip-tls-verify": cluster["insecure_skip_tls_verify"],
+    }
+
+
+def _from_pod(chosen: Chosen) -> Connection:
+    account = files.SERVICE_ACCOUNT
+    authority = read_pem(
+        Entry("service account", {"certificate-authority": str(account / "ca.crt")}),
+        "certificate-authority",
+        must_hold="CERTIFICATE",
+    )
+    token = _read_token(account / "token")
+    return Connection(
+        chosen.server,
+        ca_data=authority,
+        token=token,
+        token_file=str(account / "token"),
+        expires_at=token_end(token),
+        namespace=chosen.namespace,
+        refreshable=True,
+    )
+
+
+def _read_token(path: Path) -> str:
+    try:
+        token = path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise UsageError(f"token file {path} cannot be read: {error.strerror or error}") from error
+    if not token:
+        raise UsageError(f"token file {path} is empty")
+    return token
+
+
+def _encode(pem: str) -> str:
+    return base64.b64encode(pem.encode()).decode()
+
+
+def _written_cluster(connection: Connection) -> dict[str, Any]:
+    values = {
+        "server": connection.server,
+        "certificate-authority-data": "" if connection.insecure_skip_tls_verify else _encode(connection.ca_data),
+        "insecure-skip-tls-verify": connection.insecure_skip_tls_verify,
+        "tls-server-name": connection.tls_server_name,
+        "proxy-url": connection.proxy_url,
+    }
+    return {key: value for key, value in values.items() if value}
+
+
+def _written_user(connection: Connection) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "client-certificate-data": _encode(connection.client_cert_data),
+        "client-key-data": _encode(connection.client_key_data),
+        "tokenFile": connection.token_file,
+        "token": "" if connection.token_file else connection.token,
+        **_written_impersonation(connection),
+    }
+    return {key: value for key, value in values.items() if value}
+
+
+def _written_impersonation(connection: Connection) -> dict[str, Any]:
+    from urllib.parse import unquote
+
+    found: dict[str, Any] = {"as": "", "as-uid": "", "as-groups": [], "as-user-extra": {}}
+    for header, value in connection.headers:
+        kind = header.removeprefix("Impersonate-")
+        if kind in ("User", "Uid"):
+            found["as" if kind == "User" else "as-uid"] = value
+        elif kind == "Group":
+            found["as-groups"].append(value)
+        elif kind.startswith("Extra-"):
+            found["as-user-extra"].setdefault(unquote(kind.removeprefix("Extra-")), []).append(value)
+    return found
