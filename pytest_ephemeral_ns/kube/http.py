@@ -1,8 +1,4 @@
-"""HTTP/1.1 to one API server over a pool of connections; this module must never send a request twice.
-
-Python's own ``http.client`` and nothing else: it is loaded in a tenth of the CPU time that httpx and httpcore take
-(30 ms against 290 ms), which every xdist worker would pay; and what a suite does to httpx (respx, pytest-httpx, log
-levels) does not reach the plugin's own requests.
+"""One pooled httpx client for one API server; this module must never send a request twice.
 
 PYTEST_DONT_REWRITE
 """
@@ -10,30 +6,28 @@ PYTEST_DONT_REWRITE
 from __future__ import annotations
 
 import json
+import logging
 import os
-import select
 import socket
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException, HTTPMessage, HTTPResponse, IncompleteRead
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from pytest_ephemeral_ns.kube.dial import dial, endpoint
+import httpx
+
+from pytest_ephemeral_ns.errors import UsageError
 from pytest_ephemeral_ns.kube.tls import client_context
 
 if TYPE_CHECKING:
-    import ssl
-
     from pytest_ephemeral_ns.connection import Connection
 
 CONNECT_TIMEOUT = 5.0
 _IDLE_SECONDS = 60.0  # below the API server's own 90 s, so that it is we who close first
-_IDLE_MOST = 16
-_CHUNK = 1 << 20
-
+_NOTHING_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 
 Headers = Sequence[tuple[str, str]]
 
@@ -42,7 +36,7 @@ class NoAnswer(Exception):
     """There was no whole answer.
 
     Args:
-        cause: what happened.
+        cause: what happened, as the operating system or TLS said it.
         sent: whether the server may have got the request.
     """
 
@@ -51,13 +45,24 @@ class NoAnswer(Exception):
         self.cause = cause
         self.sent = sent
 
+    @classmethod
+    def of(cls, error: httpx.TransportError) -> NoAnswer:
+        """Return what an error of httpx means; its own cause says more than it does itself."""
+        cause: BaseException | None = error
+        if isinstance(error, (httpx.NetworkError, httpx.TimeoutException)):
+            while cause and type(cause).__module__.partition(".")[0] in ("httpx", "httpcore"):
+                cause = cause.__cause__ or cause.__context__  # httpcore cuts the first of these off
+        if not isinstance(cause, OSError):  # broken HTTP, or a proxy's refusal
+            cause = TimeoutError() if isinstance(error, httpx.TimeoutException) else ConnectionError(str(error))
+        return cls(cause, sent=not isinstance(error, _NOTHING_SENT))
+
 
 @dataclass(frozen=True)
 class Reply:
-    """One answer, read to its end."""
+    """One answer, read to its end; header names are in lower case."""
 
     status: int
-    headers: Mapping[str, str] | HTTPMessage
+    headers: Mapping[str, str]
     body: bytes
     warnings: tuple[str, ...] = ()
 
@@ -70,90 +75,42 @@ class Reply:
         return value if isinstance(value, dict) else {}
 
 
-class Wire(HTTPConnection):
-    """One connection to the API server; proxies and TLS are :func:`dial`'s business."""
+class _Transport(httpx.HTTPTransport):
+    """httpx's own, kept as it was when this module was loaded.
 
-    def __init__(self, connection: Connection, context: ssl.SSLContext | None) -> None:
-        url = urlsplit(connection.server)
-        host, port = endpoint(url)
-        super().__init__(host, port, timeout=CONNECT_TIMEOUT)
-        # http.client leaves the port out of the Host header only when it is the scheme's own.
-        self.default_port = 443 if url.scheme == "https" else 80
-        self._to, self._context = connection, context
-        self.idle_since = 0.0
+    pytest-httpx replaces the method on the class: a suite that fakes its partners must not fake the API server.
+    """
 
-    def connect(self) -> None:
-        """Connect; called by ``http.client`` before the first request."""
-        self.sock = dial(self._to, self._context, self.timeout or CONNECT_TIMEOUT)
-
-    def open(self, connect_timeout: float) -> None:
-        """Connect now, so that a failure is known to have sent nothing."""
-        self.timeout = connect_timeout
-        try:
-            self.connect()
-        except (OSError, UnicodeError) as error:
-            raise NoAnswer(error, sent=False) from error
-
-    def ask(self, method: str, target: str, headers: Headers, body: bytes | None = None) -> None:
-        """Send one request; a header's name may come twice."""
-        self.putrequest(method, target, skip_accept_encoding=True)
-        for name, value in headers:
-            self.putheader(name, value)
-        if body is not None:
-            self.putheader("Content-Length", str(len(body)))
-        self.endheaders(body)
-
-    def stale(self) -> bool:
-        """Whether the server has closed it, or it has been idle for too long."""
-        if self.sock is None or time.monotonic() - self.idle_since > _IDLE_SECONDS:
-            return True
-        return _readable(self.sock)
-
-    def wait_at_most(self, seconds: float) -> None:
-        """Let the next reads and writes take ``seconds`` each."""
-        if self.sock is not None:
-            self.sock.settimeout(max(seconds, 0.001))
-
-
-def interrupt(sock: socket.socket) -> None:
-    """End a read that another thread is blocked in: it sees the end of the stream."""
-    try:
-        # Not sock.shutdown: that of an SSLSocket takes the TLS state away under the reader.
-        socket.socket.shutdown(sock, socket.SHUT_RDWR)
-    except OSError:
-        return  # not connected any more: nothing to interrupt
-
-
-def _readable(sock: socket.socket) -> bool:
-    if hasattr(select, "poll"):
-        poll = select.poll()
-        poll.register(sock, select.POLLIN)
-        return bool(poll.poll(0))
-    return bool(select.select([sock], [], [], 0)[0])
+    handle_request = httpx.HTTPTransport.handle_request
 
 
 class Pool:
-    """Connections to one API server, used again; thread-safe, and safe after a fork.
+    """The connections to one API server; thread-safe, and safe after a fork.
 
     Args:
-        connection: where to. Its token is not used here: headers are the caller's.
+        connection: where to. Its credential in header lines is not used here: headers are the caller's.
+
+    Raises:
+        UsageError: the certificates cannot be read, or the kind of proxy is not supported.
 
     Example:
         ``Pool(connection).send("GET", "/version", [], None, timeout=5.0)``
     """
 
     def __init__(self, connection: Connection) -> None:
-        self._connection = connection
         url = urlsplit(connection.server)
-        self.prefix = url.path.rstrip("/")
-        self.address = "{}:{}".format(*endpoint(url))
+        self._connection = connection
+        self._server = connection.server.rstrip("/")
+        self.address = f"{url.hostname}:{url.port or (443 if url.scheme == 'https' else 80)}"
         self.context = client_context(connection) if url.scheme == "https" else None
         # A compressed answer costs more CPU than it saves time when the server is on this machine.
-        self._gzip = url.hostname not in ("127.0.0.1", "localhost", "::1")
+        self._coding = "identity" if url.hostname in ("127.0.0.1", "localhost", "::1") else "gzip"
+        self._extensions = {"sni_hostname": connection.tls_server_name} if connection.tls_server_name else {}
         self._lock = threading.Lock()
-        self._idle: list[Wire] = []
-        self._closed = False
+        self._clients: dict[bool, httpx.Client] = {}
         self._process = os.getpid()
+        self._closed = False
+        self._client(keep=True)  # so that a proxy that cannot be used is known now
 
     def send(self, method: str, target: str, headers: Headers, body: bytes | None, *, timeout: float) -> Reply:
         """Send one request, once, and read its answer.
@@ -161,7 +118,7 @@ class Pool:
         Args:
             method: ``GET``, ``POST`` ...
             target: path and query.
-            headers: all but Host and Content-Length.
+            headers: all but Host and Content-Length; a name may come twice.
             body: ``None`` for none.
             timeout: seconds for the whole exchange.
 
@@ -172,82 +129,135 @@ class Pool:
             NoAnswer: no connection, or it ended before the answer did.
         """
         ends = time.monotonic() + timeout
-        wire = self._take() or self.dial(min(CONNECT_TIMEOUT, timeout))
-        try:
-            wire.wait_at_most(ends - time.monotonic())
-            coding = ("Accept-Encoding", "gzip" if self._gzip else "identity")
-            wire.ask(method, self.prefix + target, [coding, *headers], body)
-            reply = _read(wire, wire.getresponse(), ends)
-        except (OSError, HTTPException, EOFError) as error:
-            wire.close()
-            raise NoAnswer(error, sent=True) from error
-        except BaseException:
-            wire.close()  # Ctrl-C in the middle of an answer: what is left of it must not be the next one's
-            raise
-        self._give_back(wire)
-        return reply
+        response = self.open(method, target, headers, body, timeout=timeout, read=timeout, keep=True)
+        with ours(), closing(response):
+            parts = []
+            for part in response.iter_bytes():
+                parts.append(part)
+                if time.monotonic() > ends:
+                    raise httpx.ReadTimeout("the answer was not complete in time")
+        return reply_of(response, b"".join(parts))
 
-    def dial(self, timeout: float) -> Wire:
-        """Return a new connection that the pool does not know; the caller closes it."""
-        wire = Wire(self._connection, self.context)
-        wire.open(timeout)
-        return wire
+    def open(
+        self,
+        method: str,
+        target: str,
+        headers: Headers,
+        body: bytes | None = None,
+        *,
+        timeout: float,
+        read: float | None,
+        keep: bool,
+        trace: Any = None,
+    ) -> httpx.Response:
+        """Send one request and return its answer, of which only the head has been read; the caller closes it.
+
+        Args:
+            method: see :meth:`send`.
+            target: see :meth:`send`.
+            headers: see :meth:`send`.
+            body: see :meth:`send`.
+            timeout: seconds to send, and to connect at most.
+            read: seconds for each read; ``None`` for no limit.
+            keep: whether the connection comes from the pool and goes back to it.
+            trace: httpcore's ``trace`` extension: is told of each step.
+
+        Raises:
+            NoAnswer: as for :meth:`send`.
+        """
+        connect = min(CONNECT_TIMEOUT, timeout)
+        limits = {"connect": connect, "read": read, "write": timeout, "pool": connect}
+        extensions = {**self._extensions, "timeout": limits, **({"trace": trace} if trace else {})}
+        lines = [("Accept-Encoding", self._coding if keep else "identity"), *headers]
+        client = self._client(keep)
+        request = client.build_request(
+            method, self._server + target, headers=lines, content=body, extensions=extensions
+        )
+        with ours():
+            return client.send(request, stream=True)
 
     def close(self) -> None:
-        """Close the idle connections; those in use are closed when their answer has been read."""
+        """Close all connections."""
         with self._lock:
             self._closed = True
-            idle, self._idle = self._idle, []
-        for wire in idle:
-            wire.close()
+            clients, self._clients = self._clients, {}
+        with ours():
+            for client in clients.values():
+                client.close()
 
-    def _take(self) -> Wire | None:
-        while True:
-            with self._lock:
-                self._leave_to_parent()
-                if not self._idle:
-                    return None
-                wire = self._idle.pop()
-            if not wire.stale():
-                return wire
-            wire.close()
-
-    def _give_back(self, wire: Wire) -> None:
-        if wire.sock is None:
-            return  # the server asked for it to be closed
-        wire.idle_since = time.monotonic()
+    def _client(self, keep: bool) -> httpx.Client:
         with self._lock:
-            if not self._closed and len(self._idle) < _IDLE_MOST and self._process == os.getpid():
-                self._idle.append(wire)
-                return
-        wire.close()
+            if self._closed:
+                raise NoAnswer(ConnectionAbortedError("this client has been closed"), sent=False)
+            if self._process != os.getpid():
+                # After a fork the connections are the parent's: two processes on one TLS stream would destroy it.
+                self._process, self._clients = os.getpid(), {}
+            if keep not in self._clients:
+                self._clients[keep] = self._make_client(keep)
+            return self._clients[keep]
 
-    def _leave_to_parent(self) -> None:
-        """After a fork the connections are the parent's; two processes on one TLS stream would destroy it."""
-        if self._process != os.getpid():
-            self._process = os.getpid()
-            for wire in self._idle:
-                wire.close()
-            self._idle = []
+    def _make_client(self, keep: bool) -> httpx.Client:
+        limits = httpx.Limits(
+            max_connections=None, max_keepalive_connections=16 if keep else 0, keepalive_expiry=_IDLE_SECONDS
+        )
+        options = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+        proxy = self._connection.proxy_url
+        try:
+            transport = _Transport(
+                verify=self.context or False,
+                limits=limits,
+                proxy=httpx.Proxy(proxy) if proxy else None,
+                trust_env=False,
+                socket_options=options,
+            )
+        except (ImportError, ValueError) as error:
+            raise UsageError(
+                f"proxy-url {urlsplit(proxy).scheme}://{urlsplit(proxy).hostname}: this proxy cannot be used",
+                evidence=[str(error)],
+                command="pip install 'httpx[socks]'" if isinstance(error, ImportError) else None,
+            ) from error
+        return httpx.Client(transport=transport, trust_env=False)
 
 
-def _read(wire: Wire, response: HTTPResponse, ends: float) -> Reply:
-    parts = []
-    while True:
-        left = ends - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("the answer was not complete in time")
-        wire.wait_at_most(left)
-        part = response.read(_CHUNK)
-        if not part:
-            break
-        parts.append(part)
-    body = b"".join(parts)
-    if response.length:  # read(n) does not raise when the body ends too early
-        raise IncompleteRead(body, response.length)
-    if response.getheader("Content-Encoding") == "gzip":
-        import gzip
+def reply_of(response: httpx.Response, body: bytes) -> Reply:
+    """Return the answer as a value of ours."""
+    warnings = tuple(response.headers.get_list("Warning"))
+    return Reply(response.status_code, dict(response.headers), body, warnings)
 
-        body = gzip.decompress(body)
-    response.close()
-    return Reply(response.status, response.headers, body, tuple(response.headers.get_all("Warning") or ()))
+
+_here = threading.local()
+
+
+class _NotOurs(logging.Filter):
+    """Leaves out what httpx and httpcore log about the plugin's own requests, for this thread, while one runs.
+
+    Watches run all the time: in a suite that looks at its own log records they would turn up at random.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not getattr(_here, "ours", 0)
+
+
+for _name in ("httpx", "httpcore.connection", "httpcore.http11", "httpcore.proxy", "httpcore.socks"):
+    logging.getLogger(_name).addFilter(_NotOurs())
+
+
+@contextmanager
+def ours() -> Iterator[None]:
+    """Mark what httpx does in this block as ours: nothing is logged, and its errors become :class:`NoAnswer`."""
+    _here.ours = getattr(_here, "ours", 0) + 1
+    try:
+        yield
+    except httpx.TransportError as error:
+        raise NoAnswer.of(error) from error
+    finally:
+        _here.ours -= 1
+
+
+def interrupt(sock: socket.socket) -> None:
+    """End a read that another thread is blocked in: it sees the end of the stream."""
+    try:
+        # Not sock.shutdown: that of an SSLSocket takes the TLS state away under the reader.
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)
+    except OSError:
+        return  # not connected any more: nothing to interrupt

@@ -49,7 +49,7 @@ class Policy:
             return False
         if outcome.status == _TOO_MANY:
             return True
-        if outcome.status == _UNAVAILABLE and "Retry-After" in outcome.headers:
+        if outcome.status == _UNAVAILABLE and "retry-after" in outcome.headers:
             return True
         if outcome.status in _SERVER_TROUBLE:
             return self.repeatable and not _field_trouble(outcome)
@@ -64,7 +64,7 @@ class Policy:
 def _hopeless(cause: BaseException) -> bool:
     import ssl
 
-    return isinstance(cause, (ssl.SSLCertVerificationError, UnicodeError))
+    return isinstance(cause, (ssl.SSLCertVerificationError, ConnectionAbortedError))
 
 
 def _passing_conflict(reply: Reply) -> bool:
@@ -84,10 +84,10 @@ def retry_after(reply: Outcome) -> float:
     """Return the seconds that the server asks for, 0 when it does not: a number, or an HTTP date (RFC 9110, 10.2.3).
 
     Example:
-        >>> retry_after(Reply(429, {"Retry-After": "2"}, b""))
+        >>> retry_after(Reply(429, {"retry-after": "2"}, b""))
         2.0
     """
-    value = "" if isinstance(reply, NoAnswer) else reply.headers.get("Retry-After", "")
+    value = "" if isinstance(reply, NoAnswer) else reply.headers.get("retry-after", "")
     if not value:
         return 0.0
     if value.strip().isdigit():

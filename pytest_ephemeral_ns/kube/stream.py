@@ -7,19 +7,16 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from http.client import HTTPException, HTTPResponse
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_ephemeral_ns.errors import ApiError
 from pytest_ephemeral_ns.kube.calls import Call, Send
-from pytest_ephemeral_ns.kube.http import CONNECT_TIMEOUT, Headers, NoAnswer, Pool, Reply, interrupt
+from pytest_ephemeral_ns.kube.http import Headers, NoAnswer, Pool, Reply, interrupt, ours, reply_of
 
 if TYPE_CHECKING:
-    from pytest_ephemeral_ns.kube.http import Wire
-
-_CHUNK = 1 << 16
+    import httpx
 
 
 class Stream:
@@ -51,9 +48,9 @@ class Stream:
     ) -> None:
         self._opener, self._broken, self._read_timeout = opener, broken, read_timeout
         self._closed = threading.Event()
-        self._wire: Wire | None = None
         self._sock: socket.socket | None = None
-        self._response: HTTPResponse | None = None
+        self._response: httpx.Response | None = None
+        self._parts: Iterator[bytes] = iter(())
 
     @property
     def closed(self) -> bool:
@@ -85,29 +82,30 @@ class Stream:
         self._release()
 
     def _release(self) -> None:
-        if self._response is not None:
-            self._response.close()
-        if self._wire is not None:
-            self._wire.close()
-        if self._sock is not None:
-            self._sock.close()
-        self._response = self._wire = self._sock = None
+        response, self._response, self._sock, self._parts = self._response, None, None, iter(())
+        if response is not None:
+            with ours():
+                response.close()
 
     def _send(self, pool: Pool, call: Call, headers: Headers, timeout: float) -> Reply:
         self._release()
-        wire = self._wire = pool.dial(min(CONNECT_TIMEOUT, timeout))
-        self._sock = wire.sock
-        if self.closed:  # close() came while connecting, before there was a socket to interrupt
-            raise NoAnswer(ConnectionAbortedError("closed"), sent=False)
-        try:
-            if self._sock is not None:
-                self._sock.settimeout(self._read_timeout)
-            wire.ask(call.method, pool.prefix + call.target, [("Accept-Encoding", "identity"), *headers])
-            response = self._response = wire.getresponse()
-            body = b"" if response.status == 200 else response.read(_CHUNK)
-        except (OSError, HTTPException) as error:
-            raise NoAnswer(error, sent=True) from error
-        return Reply(response.status, response.headers, body)
+        # The server sends the head of the answer at once; only then may it be silent for longer.
+        response = pool.open(
+            call.method, call.target, headers, timeout=timeout, read=self._read_timeout, keep=False, trace=self._trace
+        )
+        self._response = response
+        if response.status_code != 200:
+            with ours():
+                return reply_of(response, response.read())
+        self._parts = response.iter_raw()
+        return reply_of(response, b"")
+
+    def _trace(self, step: str, info: Mapping[str, Any]) -> None:
+        """Keep the socket as soon as there is one, so that :meth:`close` can end any wait on it."""
+        if step.endswith((".connect_tcp.complete", ".start_tls.complete")):
+            self._sock = info["return_value"].get_extra_info("socket")
+            if self.closed and self._sock is not None:
+                interrupt(self._sock)
 
     def __iter__(self) -> Iterator[bytes]:
         rest: list[bytes] = []
@@ -122,11 +120,12 @@ class Stream:
             yield b"".join(rest)
 
     def _read(self) -> bytes:
-        if self.closed or self._response is None:
+        if self.closed:
             return b""
         try:
-            return self._response.read1(_CHUNK)
-        except (OSError, HTTPException, ValueError) as error:
+            with ours():
+                return next(self._parts, b"")
+        except NoAnswer as error:
             if self.closed:
                 return b""
-            raise self._broken(NoAnswer(error, sent=True)) from error
+            raise self._broken(error) from error

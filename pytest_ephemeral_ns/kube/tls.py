@@ -107,7 +107,7 @@ def explain(error: BaseException) -> str:
     """Return why no connection came about, in words: refused, timed out, no such name, or which part of TLS.
 
     Args:
-        error: what :func:`pytest_ephemeral_ns.kube.dial.dial` raised, or a read or write on its socket.
+        error: what connecting, reading or writing raised.
 
     Example:
         >>> explain(ConnectionRefusedError())
