@@ -74,6 +74,11 @@ class Api:
         """How many requests were sent so far."""
         return self._caller.requests
 
+    @property
+    def server_time(self) -> float:
+        """The time on the server's clock, seconds since the epoch, from the answers so far; never ahead of it."""
+        return self._caller.now()
+
     def close(self) -> None:
         """Close all idle connections and end all pauses between attempts."""
         self._caller.close()

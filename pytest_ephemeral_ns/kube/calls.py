@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -97,6 +98,7 @@ class Caller:
         self._closed = threading.Event()
         self._answered = False
         self._retired: list[Pool] = []
+        self._date, self._ahead = "", float("-inf")
 
     def close(self) -> None:
         """Close idle connections and end pauses."""
@@ -169,9 +171,25 @@ class Caller:
                 doubt.set()
             raise
         self._answered = True
+        self._note_time(reply.headers.get("date", ""))
         if reply.status >= 500 and doubt:
             doubt.set()
         return reply
+
+    def now(self) -> float:
+        """Return the server's time, seconds since the epoch; this machine's when no answer told."""
+        return time.time() if self._ahead == float("-inf") else time.monotonic() + self._ahead
+
+    def _note_time(self, date: str) -> None:
+        if not date or date == self._date:
+            return
+        self._date = date
+        try:
+            told = parsedate_to_datetime(date).timestamp()
+        except (ValueError, TypeError):
+            return
+        # Date is cut to whole seconds, so the greatest difference seen is the nearest to the truth.
+        self._ahead = max(self._ahead, told - time.monotonic())
 
     def _renew(self, refused: Session, what: str) -> Session | None:
         """Return a session with another credential than the refused one; ``None`` when there is none to be had."""
