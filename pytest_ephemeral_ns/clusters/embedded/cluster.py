@@ -1,0 +1,281 @@
+"""Start, stop and describe embedded clusters; this module must never run a component itself (the supervisor does).
+
+PYTEST_DONT_REWRITE
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pytest_ephemeral_ns import paths
+from pytest_ephemeral_ns.clusters.cluster import Cluster
+from pytest_ephemeral_ns.clusters.embedded import processes
+from pytest_ephemeral_ns.clusters.embedded.processes import ProcessId
+from pytest_ephemeral_ns.clusters.embedded.state import FAILED, READY, Home, Spec, Status
+from pytest_ephemeral_ns.connection import Connection
+from pytest_ephemeral_ns.deadline import Deadline
+from pytest_ephemeral_ns.errors import ClusterError
+
+VERSION = "v1.35.4"
+_STOP_TIMEOUT = 30.0  # seconds for a supervisor to stop everything by itself
+_POLL = 0.02
+
+Progress = Callable[[str], None]
+
+
+def up(
+    name: str = "default",
+    *,
+    nodes: str = "auto",
+    owner_pid: int | None = None,
+    progress: Progress = lambda line: None,
+    timeout: float = 120.0,
+) -> Cluster:
+    """Start a cluster, or return the one of this name that runs already.
+
+    Args:
+        name: the cluster's name; several can run side by side.
+        nodes: ``"real"``, ``"simulated"``, ``"none"``, or ``"auto"``: real where possible, else none.
+        owner_pid: the process whose end ends the cluster, however it ends; ``None``: it runs until :func:`down`.
+        progress: called with one line of text for each step.
+        timeout: seconds for the start; fetching and building the programs is not part of it.
+
+    Returns:
+        The cluster. ``started`` says whether this call started it.
+
+    Raises:
+        ClusterError: it could not be started: the component, its last words and its log file are named.
+
+    Example:
+        >>> up("shop", nodes="none").provider  # doctest: +SKIP
+        'embedded'
+    """
+    home = Home.of(name)
+    with _locked(home, progress, timeout):
+        status = _settled(home, timeout)
+        if status is not None and status.alive and status.phase == READY:
+            return _cluster(home, status, started=False)
+        _clean_up(home, status)
+        bin_dir = _programs(progress)
+        owner = ProcessId.of(owner_pid) if owner_pid is not None else None
+        spec = Spec(nodes="none", bin_dir=str(bin_dir), owner=owner, timeout=timeout)
+        return _cluster(home, _start(home, spec, progress), started=True)
+
+
+def down(name: str = "default") -> bool:
+    """Stop a cluster completely, also what a killed one left behind.
+
+    Returns:
+        Whether there was anything to stop.
+
+    Raises:
+        ClusterError: something of it could not be stopped.
+    """
+    home = Home.of(name)
+    if not home.path.exists():
+        return False
+    with _locked(home, lambda line: None, _STOP_TIMEOUT):
+        status = Status.read(home)
+        existed = home.path.exists()
+        if status is not None and status.supervisor is not None:
+            status.supervisor.end(_STOP_TIMEOUT)
+        _clean_up(home, status)
+        home.remove()
+        return existed
+
+
+def status(name: str = "default") -> dict[str, Any]:
+    """Return what is known about a cluster, as JSON-able values.
+
+    Returns:
+        ``name``, ``phase`` (``"absent"`` if there is none, ``"lost"`` if its supervisor was killed), ``nodes``,
+        ``server``, ``kubeconfig``, ``logs``, ``pid``, ``ports``, ``restarts``, ``containment``, ``error``, ``version``.
+    """
+    home = Home.of(name)
+    known = Status.read(home)
+    if known is None:
+        return {"name": name, "phase": "absent"}
+    phase = known.phase if known.alive or known.phase == FAILED else "lost"
+    return {
+        "name": name,
+        "phase": phase,
+        "message": known.message,
+        "nodes": known.nodes,
+        "server": known.server,
+        "kubeconfig": str(home.kubeconfig),
+        "logs": str(home.logs),
+        "pid": known.supervisor.pid if known.supervisor else None,
+        "ports": dict(known.ports),
+        "restarts": dict(known.restarts),
+        "containment": known.containment,
+        "error": dict(known.error),
+        "version": VERSION,
+    }
+
+
+def names() -> list[str]:
+    """Return the names of all embedded clusters that run or left something, sorted."""
+    root = paths.state_dir()
+    if not root.is_dir():
+        return []
+    return sorted(entry.name for entry in root.iterdir() if (entry / "status.json").is_file())
+
+
+def _start(home: Home, spec: Spec, progress: Progress) -> Status:
+    home.prepare()
+    spec.write(home)
+    package_root = str(Path(__file__).resolve().parents[3])
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH")]))}
+    command = [sys.executable, "-m", "pytest_ephemeral_ns.clusters.embedded.supervisor", str(home.path)]
+    child = processes.spawn(command, log=home.log("supervisor"), cwd=home.path, env=env, die_with_parent=False)
+    try:
+        return _follow(home, child, Deadline.after(spec.timeout + 10), progress)
+    except BaseException:  # also Ctrl-C: a cluster that nobody waits for must not stay
+        _end(child)
+        status = Status.read(home)
+        _clean_up(home, status)
+        if status is None or status.phase != FAILED:
+            home.remove()
+        raise
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    if child.poll() is None:
+        child.terminate()
+        try:
+            child.wait(_STOP_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait(_STOP_TIMEOUT)
+
+
+def _follow(home: Home, child: subprocess.Popen[bytes], deadline: Deadline, progress: Progress) -> Status:
+    """Wait until the supervisor says that the cluster is ready, passing on what it says on the way."""
+    said = ""
+    while True:
+        code = child.poll()
+        status = Status.read(home)
+        if status is not None and status.phase == FAILED:
+            raise ClusterError(
+                f"embedded cluster {home.name!r} did not start: {status.error['summary']}",
+                evidence=status.error["evidence"],
+                command=status.error["command"],
+            )
+        if status is not None and status.phase == READY:
+            child.returncode = 0  # it outlives this process; Popen must not complain about that
+            return status
+        if code is not None:
+            log = home.log("supervisor")
+            raise ClusterError(
+                f"embedded cluster {home.name!r} did not start: its supervisor ended: {processes.describe_exit(code)}",
+                evidence=[*processes.last_lines(log), f"log: {log}"],
+            )
+        if status is not None and status.message != said:
+            said = status.message
+            progress(said)
+        if deadline.expired:
+            raise ClusterError(f"embedded cluster {home.name!r} did not start within {deadline.budget:g} s: {said}")
+        time.sleep(_POLL)
+
+
+def _settled(home: Home, timeout: float) -> Status | None:
+    """Return the status once the cluster is neither starting nor stopping (its starter may have been killed)."""
+    end = time.monotonic() + timeout
+    while True:
+        status = Status.read(home)
+        if status is None or not status.alive or status.phase == READY:
+            return status
+        if time.monotonic() >= end:
+            raise ClusterError(
+                f"embedded cluster {home.name!r} is still {status.phase} after {timeout:g} s: {status.message}",
+                command=f"ephemeral-ns cluster down --name {home.name}",
+            )
+        time.sleep(_POLL)
+
+
+def _clean_up(home: Home, status: Status | None) -> None:
+    """End what outlived the supervisor: nothing, where there are PID namespaces."""
+    if status is None:
+        return
+    for process in reversed(list(status.processes.values())):
+        process.end(5.0)
+    survivors = [name for name, process in status.processes.items() if process.alive()]
+    if survivors:
+        raise ClusterError(
+            f"embedded cluster {home.name!r} could not be stopped: {', '.join(survivors)} still runs",
+            command=f"ps -fp {','.join(str(status.processes[name].pid) for name in survivors)}",
+        )
+
+
+def _cluster(home: Home, status: Status, *, started: bool) -> Cluster:
+    def read(name: str) -> str:
+        return (home.pki / name).read_text("ascii")
+
+    connection = Connection(
+        status.server,
+        ca_data=read("ca.crt"),
+        client_cert_data=read("admin.crt"),
+        client_key_data=read("admin.key"),
+        context=home.context,
+        kubeconfig=(str(home.kubeconfig),),
+    )
+    return Cluster("embedded", home.name, connection, home.kubeconfig, status.nodes, started, VERSION)
+
+
+def _programs(progress: Progress) -> Path:
+    named = os.environ.get("EPHEMERAL_NS_ASSETS")
+    return Path(named) if named else paths.bin_dir()
+
+
+@contextlib.contextmanager
+def _locked(home: Home, progress: Progress, timeout: float) -> Iterator[None]:
+    import filelock
+
+    home.lock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = filelock.FileLock(home.lock, timeout=0)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        progress(f"waiting for another process that starts or stops cluster {home.name!r}")
+        try:
+            lock.acquire(timeout=timeout + _STOP_TIMEOUT)
+        except filelock.Timeout:
+            raise ClusterError(
+                f"embedded cluster {home.name!r} is locked by another process for more than {timeout:g} s",
+                evidence=[f"lock: {home.lock}"],
+            ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def main() -> int:
+    """Run ``up``, ``down``, ``status`` or ``names`` from a terminal; the proper command is ``ephemeral-ns cluster``."""
+    import argparse
+
+    parser = argparse.ArgumentParser(prog="python -m pytest_ephemeral_ns.clusters.embedded")
+    parser.add_argument("action", choices=("up", "down", "status", "names"))
+    parser.add_argument("--name", default="default")
+    parser.add_argument("--nodes", default="auto")
+    arguments = parser.parse_args()
+    results: dict[str, Callable[[], object]] = {
+        "up": lambda: str(up(arguments.name, nodes=arguments.nodes, progress=_to_stderr).kubeconfig),
+        "down": lambda: down(arguments.name),
+        "status": lambda: status(arguments.name),
+        "names": names,
+    }
+    sys.stdout.write(json.dumps(results[arguments.action](), indent=1) + "\n")
+    return 0
+
+
+def _to_stderr(line: str) -> None:
+    sys.stderr.write(line + "\n")

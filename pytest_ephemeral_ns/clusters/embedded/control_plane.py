@@ -1,0 +1,206 @@
+"""The programs of a control plane and how each is called; this module must never start one.
+
+PYTEST_DONT_REWRITE
+"""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_ephemeral_ns.clusters.embedded.state import Home
+
+SERVICE_RANGE = "10.96.0.0/16"
+FIRST_SERVICE = "10.96.0.1"
+DNS_SERVICE = "10.96.0.10"
+_SIMULATED_PODS = "10.64.0.0/10"
+_NOWHERE = (
+    "192.0.2.1"  # TEST-NET-1 (RFC 5737): an address must be given, or a machine without a default route can't start
+)
+_THROTTLE = ("--kube-api-qps=1000", "--kube-api-burst=2000")  # by default they slow themselves down, see CLUSTER.md
+
+
+@dataclass(frozen=True)
+class Component:
+    """One program.
+
+    Args:
+        name: also the name of its log file.
+        argv: program and arguments.
+    """
+
+    name: str
+    argv: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where the parts of one cluster listen, and which address ranges it has.
+
+    Args:
+        home: its folder.
+        bin_dir: where the programs are.
+        nodes: ``"real"``, ``"simulated"`` or ``"none"``.
+        address: where the API server listens; the node's side of the machine if there is a node, else loopback.
+        ports: host ports of ``api``, ``etcd`` and ``etcd-peer``.
+        pod_range: addresses of pods, with a real node.
+    """
+
+    home: Home
+    bin_dir: Path
+    nodes: str
+    address: str
+    ports: dict[str, int]
+    pod_range: str = ""
+
+    @property
+    def server(self) -> str:
+        """The API server's URL."""
+        return f"https://{self.address}:{self.ports['api']}"
+
+    @property
+    def server_names(self) -> tuple[str, ...]:
+        """What the API server is called, for its certificate: on the machine, and inside the cluster."""
+        service = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local")
+        return tuple(dict.fromkeys(("127.0.0.1", self.address, FIRST_SERVICE, "localhost", *service)))
+
+
+def free_ports(address: str) -> dict[str, int]:
+    """Return ports that nobody listens on now: ``api`` on ``address``, ``etcd`` and ``etcd-peer`` on loopback."""
+    wanted = {"api": address, "etcd": "127.0.0.1", "etcd-peer": "127.0.0.1"}
+    held: dict[str, socket.socket] = {}
+    try:
+        for name, host in wanted.items():
+            held[name] = socket.socket()
+            held[name].bind((host, 0))
+        return {name: listener.getsockname()[1] for name, listener in held.items()}
+    finally:
+        for listener in held.values():
+            listener.close()
+
+
+def etcd(plan: Plan) -> Component:
+    """Return the store. Every connection needs a certificate: whoever reaches it is above every permission."""
+    pki, client, peer = (
+        plan.home.pki,
+        f"https://127.0.0.1:{plan.ports['etcd']}",
+        f"https://127.0.0.1:{plan.ports['etcd-peer']}",
+    )
+    tls = [
+        f"--{prefix}{option}"
+        for prefix in ("", "peer-")
+        for option in (
+            f"cert-file={pki}/etcd.crt",
+            f"key-file={pki}/etcd.key",
+            "client-cert-auth=true",
+            f"trusted-ca-file={pki}/etcd-ca.crt",
+        )
+    ]
+    return Component(
+        "etcd",
+        (
+            f"{plan.bin_dir}/etcd",
+            f"--data-dir={plan.home.path}/etcd",
+            f"--listen-client-urls={client}",
+            f"--advertise-client-urls={client}",
+            f"--listen-peer-urls={peer}",
+            f"--initial-advertise-peer-urls={peer}",
+            f"--initial-cluster=default={peer}",
+            "--unsafe-no-fsync",  # the data ends with the cluster
+            "--quota-backend-bytes=4294967296",
+            "--logger=zap",
+            "--log-level=warn",
+            *tls,
+        ),
+    )
+
+
+def api_server(plan: Plan) -> Component:
+    """Return the API server, with aggregation and webhooks that reach pods by their own addresses."""
+    pki = plan.home.pki
+    # Only pods look the API server up as a Service; without them nobody needs its endpoints.
+    endpoints = "lease" if plan.nodes == "real" else "none"
+    advertised = plan.address if plan.nodes == "real" else _NOWHERE
+    kubelet = (f"--kubelet-certificate-authority={pki}/ca.crt",) if plan.nodes == "real" else ()
+    return Component(
+        "kube-apiserver",
+        (
+            f"{plan.bin_dir}/kube-apiserver",
+            f"--bind-address={plan.address}",
+            f"--secure-port={plan.ports['api']}",
+            f"--advertise-address={advertised}",
+            f"--endpoint-reconciler-type={endpoints}",
+            f"--service-cluster-ip-range={SERVICE_RANGE}",
+            f"--etcd-servers=https://127.0.0.1:{plan.ports['etcd']}",
+            f"--etcd-cafile={pki}/etcd-ca.crt",
+            f"--etcd-certfile={pki}/etcd.crt",
+            f"--etcd-keyfile={pki}/etcd.key",
+            f"--tls-cert-file={pki}/apiserver.crt",
+            f"--tls-private-key-file={pki}/apiserver.key",
+            f"--client-ca-file={pki}/ca.crt",
+            "--authorization-mode=Node,RBAC",
+            "--allow-privileged=true",
+            "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
+            f"--service-account-key-file={pki}/service-account.pub",
+            f"--service-account-signing-key-file={pki}/service-account.key",
+            f"--requestheader-client-ca-file={pki}/ca.crt",
+            # The authority is shared with clients, so it must be this name and no other (an empty list would be any).
+            "--requestheader-allowed-names=front-proxy-client",
+            "--requestheader-username-headers=X-Remote-User",
+            "--requestheader-group-headers=X-Remote-Group",
+            "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+            f"--proxy-client-cert-file={pki}/front-proxy.crt",
+            f"--proxy-client-key-file={pki}/front-proxy.key",
+            # No kube-proxy runs on this side: aggregated APIs and webhooks are reached at their pods.
+            "--enable-aggregator-routing=true",
+            f"--kubelet-client-certificate={pki}/kubelet-client.crt",
+            f"--kubelet-client-key={pki}/kubelet-client.key",
+            "--kubelet-preferred-address-types=InternalIP",  # a node's name means nothing to this machine's DNS
+            *kubelet,
+            "--profiling=false",
+            f"--cert-dir={plan.home.path}",
+        ),
+    )
+
+
+def controller_manager(plan: Plan) -> Component:
+    """Return the controllers, all with one identity: a ServiceAccount each costs 5 s at the start."""
+    pki = plan.home.pki
+    ranges = {"real": plan.pod_range, "simulated": _SIMULATED_PODS}.get(plan.nodes)
+    pods = ("--allocate-node-cidrs=true", f"--cluster-cidr={ranges}") if ranges else ("--allocate-node-cidrs=false",)
+    return Component(
+        "kube-controller-manager",
+        (
+            f"{plan.bin_dir}/kube-controller-manager",
+            f"--kubeconfig={pki}/controller-manager.kubeconfig",
+            "--use-service-account-credentials=false",
+            "--leader-elect=false",
+            "--secure-port=0",
+            f"--root-ca-file={pki}/ca.crt",
+            f"--service-account-private-key-file={pki}/service-account.key",
+            f"--cluster-signing-cert-file={pki}/ca.crt",
+            f"--cluster-signing-key-file={pki}/ca.key",
+            f"--service-cluster-ip-range={SERVICE_RANGE}",
+            *pods,
+            f"--enable-hostpath-provisioner={'true' if plan.nodes == 'real' else 'false'}",
+            "--concurrent-namespace-syncs=50",
+            "--concurrent-deployment-syncs=20",
+            "--concurrent-replicaset-syncs=20",
+            *_THROTTLE,
+        ),
+    )
+
+
+def scheduler(plan: Plan) -> Component:
+    """Return the scheduler."""
+    return Component(
+        "kube-scheduler",
+        (
+            f"{plan.bin_dir}/kube-scheduler",
+            f"--kubeconfig={plan.home.pki}/scheduler.kubeconfig",
+            "--leader-elect=false",
+            "--secure-port=0",
+            *_THROTTLE,
+        ),
+    )
