@@ -10,15 +10,15 @@ import re
 from pytest_ephemeral_ns.errors import UsageError
 
 _UNITS = {"w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1}
-_PLAIN = re.compile(r"\d+(\.\d+)?")
-_PARTS = re.compile(r"(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?")
+_PLAIN = re.compile(r"[0-9]+(\.[0-9]+)?")
+_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)([wdhms])")
 
 
 def parse_duration(text: str) -> float:
     """Return the seconds that ``text`` means.
 
     Args:
-        text: ``"90s"``, ``"5m"``, ``"2h"``, ``"1d"``, ``"1w"``, parts in this order (``"1h30m"``), or plain seconds.
+        text: ``"90s"``, ``"5m"``, ``"2h"``, ``"1d"``, ``"1w"``, several of them (``"1h30m"``), or plain seconds.
 
     Returns:
         Seconds, zero or more.
@@ -33,11 +33,10 @@ def parse_duration(text: str) -> float:
     value = text.strip().lower()
     if _PLAIN.fullmatch(value):
         return float(value)
-    match = _PARTS.fullmatch(value)
-    if not value or not match:
+    parts = _PART.findall(value)
+    if not parts or "".join(amount + unit for amount, unit in parts) != value:
         raise UsageError(f"{text!r} is not a duration; write 90s, 5m, 2h, 1d, 1h30m or plain seconds")
-    factors = [_UNITS[unit] for unit in "wdhms"]
-    return float(sum(float(amount) * factor for amount, factor in zip(match.groups(), factors, strict=True) if amount))
+    return float(sum(float(amount) * _UNITS[unit] for amount, unit in parts))
 
 
 def format_duration(seconds: float) -> str:

@@ -49,7 +49,7 @@ class Handles:
         https://cloud.google.com/storage/docs/buckets#naming. Prefixes and words that they reserve are avoided.
         """
         name = self._label(63)
-        reserved = name.startswith(("xn--", "sthree-", "amzn-s3-demo-")) or "goog" in name or "g00g" in name
+        reserved = name.startswith(("sthree-", "amzn-s3-demo-")) or "goog" in name or "g00g" in name
         return f"b-{self._mark}" if reserved else name
 
     @property

@@ -283,7 +283,8 @@ def annotations_of(identity: Identity, *, expires: datetime, created_by: str) ->
         Annotations; what is unknown is left out.
 
     Example:
-        >>> annotations_of(Identity("shop", "main"), expires=datetime(2026, 1, 1, tzinfo=timezone.utc), created_by="me:1")
+        >>> expires = datetime(2026, 1, 1, tzinfo=timezone.utc)
+        >>> annotations_of(Identity("shop", "main"), expires=expires, created_by="me:1")
         {'janitor/expires': '2026-01-01T00:00:00Z', 'pytest-ephemeral-ns/created-by': 'me:1'}
     """
     given = {
