@@ -9,7 +9,7 @@ import logging
 import os
 import shutil
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta, timezone
@@ -19,8 +19,16 @@ from typing import Any
 from pytest_ephemeral_ns.deadline import Deadline
 from pytest_ephemeral_ns.errors import EphemeralNsError
 from pytest_ephemeral_ns.facts import identity
-from pytest_ephemeral_ns.namespace import Namespace, Setting
-from pytest_ephemeral_ns.provision import Record, Sweep, create_namespace, delete_namespace, sweep, wait_usable
+from pytest_ephemeral_ns.namespace import Namespace, Setting, Source
+from pytest_ephemeral_ns.provision import (
+    Record,
+    Sweep,
+    create_namespace,
+    delete_namespace,
+    sweep,
+    wait_deleted,
+    wait_usable,
+)
 from pytest_ephemeral_ns.run import Run, Seat
 from pytest_ephemeral_ns.settings import BY_NAME, Settings, load
 
@@ -78,10 +86,10 @@ def _provision(run: Run, worker_id: str, extra: str) -> Namespace:
     record = create_namespace(
         run.api,
         name_of,
-        naming.labels(
+        naming.labels_of(
             run.identity, run_id=seat.run_id, worker_id=worker_id, scope=settings.scope, owner=run.identity.actor
         ),
-        naming.annotations(run.identity, expires=_expiry(settings.ttl), created_by=_host()),
+        naming.annotations_of(run.identity, expires=_expiry(settings.ttl), created_by=_host()),
     )
     run.remember(record)
     return _handle(run, record, worker_id, deadline)
@@ -175,6 +183,21 @@ def default_deploy(settings: Settings) -> Deploy:
     return deploy
 
 
+def filler(deploy: Sequence[Source] | Deploy | None, default: Deploy) -> Deploy:
+    """Return the function that fills a namespace of the factory.
+
+    Args:
+        deploy: sources, a function of the namespace, or ``None``.
+        default: what ``None`` stands for.
+    """
+    if deploy is None:
+        return default
+    if callable(deploy):
+        return deploy
+    sources = tuple(deploy)
+    return lambda namespace: namespace.deploy_and_wait(sources) if sources else None
+
+
 def check(settings: Settings) -> None:
     """Find everything that is wrong with the settings and sources before a cluster is touched.
 
@@ -211,7 +234,12 @@ def finish(run: Run) -> Sweep:
 
 
 def _sweep(run: Run) -> Sweep:
-    return sweep(run.api, run.seat.run_id, run.created(), keep=lambda _: False)
+    created = run.created()
+    swept = sweep(run.api, run.seat.run_id, created, keep=lambda _: False)
+    if not run.settings.wait_deleted:
+        return swept
+    left = wait_deleted(run.api, created, Deadline.after(run.settings.timeout))
+    return replace(swept, warnings=(*swept.warnings, *left))
 
 
 def _stop_cluster(run: Run) -> None:

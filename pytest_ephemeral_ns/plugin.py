@@ -6,29 +6,30 @@ PYTEST_DONT_REWRITE
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_ephemeral_ns.errors import UsageError
-from pytest_ephemeral_ns.settings import KNOBS, LISTS, Knob, Settings, load
+from pytest_ephemeral_ns.knobs import KNOBS, LISTS, Knob
 
 if TYPE_CHECKING:
     from pytest_ephemeral_ns.clusters.cluster import Cluster
     from pytest_ephemeral_ns.namespace import Namespace, Source
+    from pytest_ephemeral_ns.provision import Sweep
     from pytest_ephemeral_ns.rules.identity import Identity
     from pytest_ephemeral_ns.run import Run, Seat
+    from pytest_ephemeral_ns.settings import Settings
 
     Deploy = Callable[[Namespace], Any]
     Factory = Callable[..., AbstractContextManager[Namespace]]
 
 __tracebackhide__ = True
-SETTINGS = pytest.StashKey[Settings]()
-SEAT = pytest.StashKey["Seat"]()
-ACTIVE = pytest.StashKey[list["Namespace"]]()
-SWEPT = pytest.StashKey["Sweep"]()
+SETTINGS: pytest.StashKey[Settings] = pytest.StashKey()
+SEAT: pytest.StashKey[Seat] = pytest.StashKey()
+ACTIVE: pytest.StashKey[list[Namespace]] = pytest.StashKey()
+SWEPT: pytest.StashKey[Sweep] = pytest.StashKey()
 OURS = frozenset({"ephemeral_ns", "ephemeral_ns_shared", "ephemeral_ns_factory"})
 SKIPPED = "needs a namespace: run pytest with --ephemeral-ns"
 
@@ -57,10 +58,23 @@ def _add(parser: pytest.Parser, group: pytest.OptionGroup, knob: Knob) -> None:
     parser.addini(knob.ini, help=knob.meaning, type=kind, default=None)
 
 
-def _settings(config: pytest.Config) -> Settings:
+def _settings(config: pytest.Config) -> Settings | None:
+    """Return the checked settings, or nothing when nobody gave any: an idle plugin loads no more than its table."""
     flags = {knob.name: config.getoption(knob.ini) for knob in KNOBS}
     ini = {knob.name: config.getini(knob.ini) for knob in KNOBS}
-    return load(flags, os.environ, ini, cwd=config.invocation_params.dir, ini_path=config.inipath)
+    if not any((*flags.values(), *ini.values(), *(os.environ.get(knob.env) for knob in KNOBS))):
+        return None
+    from pytest_ephemeral_ns.errors import UsageError
+    from pytest_ephemeral_ns.settings import load
+
+    try:
+        return load(flags, os.environ, ini, cwd=config.invocation_params.dir, ini_path=config.inipath)
+    except UsageError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+def _enabled(config: pytest.Config) -> bool:
+    return SETTINGS in config.stash and config.stash[SETTINGS].enabled
 
 
 # The run
@@ -70,11 +84,10 @@ def _settings(config: pytest.Config) -> Settings:
 def pytest_configure(config: pytest.Config) -> None:
     """See https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_configure ."""
     config.stash[ACTIVE] = []
-    try:
-        settings = config.stash[SETTINGS] = _settings(config)
-    except UsageError as error:
-        raise pytest.UsageError(str(error)) from None
-    if settings.enabled:
+    settings = _settings(config)
+    if settings:
+        config.stash[SETTINGS] = settings
+    if _enabled(config):
         from pytest_ephemeral_ns.interrupt import end_clean_on_signals
 
         config.add_cleanup(end_clean_on_signals())
@@ -82,10 +95,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
     """See https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_report_header ."""
-    settings = config.stash[SETTINGS]
-    if not settings.enabled:
+    if not _enabled(config):
         return []
-    return [f"ephemeral-ns: {', '.join(settings.describe()) or 'all defaults'}"]
+    return [f"ephemeral-ns: {', '.join(config.stash[SETTINGS].describe()) or 'all defaults'}"]
 
 
 def _is_worker(config: pytest.Config) -> bool:
@@ -108,7 +120,7 @@ def _seat(config: pytest.Config) -> Seat:
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """Hand the seat on to a worker: https://pytest-xdist.readthedocs.io/en/stable/how-to.html ."""
-    if node.config.stash[SETTINGS].enabled:
+    if _enabled(node.config):
         node.workerinput["ephemeral_ns"] = _seat(node.config).to_dict()
 
 
@@ -162,9 +174,9 @@ def _progress(config: pytest.Config) -> Callable[[str], None]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[Any]:
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """See https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_runtest_makereport ."""
-    report: pytest.TestReport = yield
+    report = yield
     if report.failed and OURS.intersection(getattr(item, "fixturenames", ())):
         for namespace in item.config.stash[ACTIVE]:
             namespace.mark_failed(item.nodeid)
@@ -175,7 +187,13 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def ephemeral_ns_settings(pytestconfig: pytest.Config) -> Settings:
+def _ephemeral_ns_enabled(pytestconfig: pytest.Config) -> None:
+    if not _enabled(pytestconfig):
+        pytest.skip(SKIPPED)
+
+
+@pytest.fixture(scope="session")
+def ephemeral_ns_settings(pytestconfig: pytest.Config, _ephemeral_ns_enabled: None) -> Settings:
     """The run's settings; override to compute one: ``return dataclasses.replace(ephemeral_ns_settings, deploy=…)``."""
     return pytestconfig.stash[SETTINGS]
 
@@ -194,12 +212,6 @@ def ephemeral_ns_deploy(ephemeral_ns_settings: Settings) -> Deploy:
     from pytest_ephemeral_ns.lifecycle import default_deploy
 
     return default_deploy(ephemeral_ns_settings)
-
-
-@pytest.fixture(scope="session")
-def _ephemeral_ns_enabled(pytestconfig: pytest.Config) -> None:
-    if not pytestconfig.stash[SETTINGS].enabled:
-        pytest.skip(SKIPPED)
 
 
 @pytest.fixture(scope="session")
@@ -252,8 +264,8 @@ def ephemeral_ns_shared(
 
 
 def _scope(fixture_name: str, config: pytest.Config) -> Any:
-    settings = config.stash[SETTINGS]
-    return {"run": "session", "worker": "session"}.get(settings.scope, settings.scope)
+    scope = config.stash[SETTINGS].scope if SETTINGS in config.stash else "worker"
+    return {"run": "session", "worker": "session"}.get(scope, scope)
 
 
 @pytest.fixture(scope=_scope)
@@ -277,13 +289,9 @@ def ephemeral_ns_factory(pytestconfig: pytest.Config, _ephemeral_ns_run: Run, ep
     ``with ephemeral_ns_factory(deploy=["k8s/"]) as other:`` releases it at the end of the block. ``deploy`` is a list
     of sources, a function of the namespace, or ``None`` for what ``ephemeral_ns`` gets.
     """
-    from pytest_ephemeral_ns.lifecycle import provisioned
+    from pytest_ephemeral_ns.lifecycle import filler, provisioned
 
     def factory(deploy: list[Source] | Deploy | None = None) -> AbstractContextManager[Namespace]:
-        fill = ephemeral_ns_deploy if deploy is None else deploy
-        if not callable(fill):
-            sources = fill
-            fill = lambda namespace: sources and namespace.deploy_and_wait(sources)  # noqa: E731
-        return _active(pytestconfig, provisioned(_ephemeral_ns_run, fill))
+        return _active(pytestconfig, provisioned(_ephemeral_ns_run, filler(deploy, ephemeral_ns_deploy)))
 
     return factory

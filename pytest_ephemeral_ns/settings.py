@@ -1,4 +1,4 @@
-"""CONFIGURE: every knob, declared once and read into one frozen value; this module must never touch a cluster.
+"""CONFIGURE: every knob of the table, read and checked into one frozen value; this module must never touch a cluster.
 
 PYTEST_DONT_REWRITE
 """
@@ -11,110 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 from pytest_ephemeral_ns.errors import UsageError
+from pytest_ephemeral_ns.knobs import BY_NAME, KNOBS, LISTS, Kind, Knob
 
-Kind = Literal["switch", "choice", "text", "duration", "count", "file", "list", "sources", "files", "images"]
-LISTS: frozenset[Kind] = frozenset({"list", "sources", "files", "images"})
-
-
-@dataclass(frozen=True)
-class Knob:
-    """One option: its flag, its ini key, its environment variable, its default and its meaning.
-
-    Args:
-        name: field of :class:`Settings`; ``"kind_image"`` is ``--ephemeral-ns-kind-image``.
-        kind: how its text is read and checked; ``sources`` and ``files`` are lists of paths that must exist.
-        default: its default, written as a user would.
-        meaning: one sentence for ``--help`` and the README.
-        choices: the words that a ``choice`` allows.
-        metavar: what ``--help`` shows for its value.
-    """
-
-    name: str
-    kind: Kind
-    default: str
-    meaning: str
-    choices: tuple[str, ...] = ()
-    metavar: str | None = None
-
-    @property
-    def flag(self) -> str:
-        """The command-line flag."""
-        return "--ephemeral-ns" if self.name == "enabled" else f"--ephemeral-ns-{self.name.replace('_', '-')}"
-
-    @property
-    def ini(self) -> str:
-        """The ini key; also argparse's ``dest``."""
-        return self.flag.lstrip("-").replace("-", "_")
-
-    @property
-    def env(self) -> str:
-        """The environment variable."""
-        return self.ini.upper()
-
-
-KNOBS: tuple[Knob, ...] = (
-    Knob(
-        "enabled",
-        "switch",
-        "off",
-        "without it, tests that ask for a namespace are skipped with that reason, and no cluster is touched",
-    ),
-    Knob("cluster", "choice", "auto", "which cluster to use", ("auto", "current", "kind", "embedded")),
-    Knob(
-        "nodes",
-        "choice",
-        "auto",
-        "embedded only: real, simulated (kwok) or no nodes; auto is real where possible, else none",
-        ("auto", "real", "simulated", "none"),
-    ),
-    Knob("kind_image", "text", "", "node image of a kind cluster that we create", metavar="IMAGE"),
-    Knob("kind_config", "file", "", "configuration file of a kind cluster that we create", metavar="FILE"),
-    Knob(
-        "context",
-        "text",
-        "",
-        "kubeconfig context; naming it is also the permission to use one that does not look local",
-        metavar="NAME",
-    ),
-    Knob("kubeconfig", "file", "", "kubeconfig file, instead of KUBECONFIG and ~/.kube/config", metavar="FILE"),
-    Knob(
-        "scope",
-        "choice",
-        "worker",
-        "what shares one namespace",
-        ("run", "worker", "module", "class", "function"),
-    ),
-    Knob(
-        "deploy",
-        "sources",
-        "",
-        "what to deploy: chart, kustomization, directory or file, told apart by what is inside (repeatable)",
-        metavar="PATH",
-    ),
-    Knob("helm_values", "files", "", "values file, handed to Helm for charts in the list (repeatable)", metavar="FILE"),
-    Knob("helm_set", "list", "", "KEY=VALUE, handed to Helm for charts in the list (repeatable)", metavar="KEY=VALUE"),
-    Knob(
-        "image",
-        "images",
-        "",
-        "image archive or local image to load into an embedded or kind cluster first (repeatable)",
-        metavar="FILE|IMAGE",
-    ),
-    Knob("timeout", "duration", "5m", "one deadline for a namespace to become ready", metavar="DURATION"),
-    Knob("ttl", "duration", "2h", "when the reaper may take a namespace that nobody released", metavar="DURATION"),
-    Knob("wait_deleted", "switch", "off", "at the end, wait until deletion is verified"),
-    Knob(
-        "name",
-        "text",
-        "{project}-{ref}-{commit}-{run}-{worker}",
-        "the template of a namespace's name, from identity fields",
-        metavar="TEMPLATE",
-    ),
-)
-BY_NAME: Mapping[str, Knob] = MappingProxyType({knob.name: knob for knob in KNOBS})
+__all__ = ["BY_NAME", "KNOBS", "Given", "Knob", "Settings", "load", "read"]
 
 
 @dataclass(frozen=True)

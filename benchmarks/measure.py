@@ -1,0 +1,57 @@
+"""Honest timing: the contestants take turns, and minimum, median and maximum are all printed."""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One figure of one contestant, in seconds unless ``unit`` says otherwise."""
+
+    name: str
+    values: tuple[float, ...]
+    unit: str = "s"
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.values)
+
+    def row(self) -> dict[str, object]:
+        return {
+            "name": self.name,
+            "unit": self.unit,
+            "min": round(min(self.values), 4),
+            "median": round(self.median, 4),
+            "max": round(max(self.values), 4),
+            "runs": len(self.values),
+        }
+
+
+def take_turns(contestants: Mapping[str, Callable[[], float]], rounds: int) -> list[Sample]:
+    """Call every contestant once per round, in turn, so that a busy moment hits all of them."""
+    values: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(rounds):
+        for name, run in contestants.items():
+            values[name].append(run())
+    return [Sample(name, tuple(found)) for name, found in values.items()]
+
+
+def cpu_of(command: Sequence[str], *, cwd: str, env: Mapping[str, str]) -> float:
+    """Run a command and return the user and system CPU seconds of it and its children."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, cwd=cwd, env=dict(env), check=True, capture_output=True, timeout=300)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def wall_of(work: Callable[[], object]) -> float:
+    """Return how many seconds ``work`` took."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
