@@ -8,7 +8,8 @@ PYTEST_DONT_REWRITE
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 class EphemeralNsError(Exception):
@@ -108,7 +109,31 @@ class DeployError(EphemeralNsError):
 
 
 class NotReady(EphemeralNsError):
-    """Base of the two ways in which a wait ends badly."""
+    """Base of the two ways in which a wait ends badly.
+
+    Args:
+        summary: one line, subject first.
+        layer: how far it came: ``"infrastructure"``, ``"application"`` or ``"contract"``.
+        verdicts: the last verdict of every object that was waited for, by its reference; empty above infrastructure.
+        history: what was seen, oldest first, as lines with their times; empty for objects.
+        evidence: see :class:`EphemeralNsError`.
+        command: see :class:`EphemeralNsError`.
+    """
+
+    def __init__(
+        self,
+        summary: str,
+        *,
+        layer: str = "",
+        verdicts: Mapping[Any, Any] | None = None,
+        history: Sequence[str] = (),
+        evidence: Sequence[str] = (),
+        command: str | None = None,
+    ) -> None:
+        super().__init__(summary, evidence=evidence, command=command)
+        self.layer = layer
+        self.verdicts = dict(verdicts or {})
+        self.history = tuple(history)
 
 
 class WaitFailed(NotReady):
