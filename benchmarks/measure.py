@@ -20,9 +20,11 @@ class Sample:
 
     @property
     def median(self) -> float:
+        """The middle value."""
         return statistics.median(self.values)
 
     def row(self) -> dict[str, object]:
+        """Return the figures as one row of the table."""
         return {
             "name": self.name,
             "unit": self.unit,

@@ -117,7 +117,8 @@ class Run:
         return Cluster.from_dict(told)
 
     def _open_cluster(self) -> dict[str, Any]:
-        from pytest_ephemeral_ns.clusters.choose import load_images, open_cluster
+        from pytest_ephemeral_ns.clusters.choose import open_cluster
+        from pytest_ephemeral_ns.clusters.loading import load_images
 
         wanted = self.settings
         try:

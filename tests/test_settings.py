@@ -99,7 +99,7 @@ def test_lists_in_the_environment(text, expected, tmp_path):
 
 
 def test_a_list_with_an_open_quote(tmp_path):
-    with pytest.raises(UsageError, match="EPHEMERAL_NS_HELM_SET=.*cannot be split into words"):
+    with pytest.raises(UsageError, match=r"EPHEMERAL_NS_HELM_SET=.*cannot be split into words"):
         load({}, {"EPHEMERAL_NS_HELM_SET": "'a=1"}, {}, cwd=tmp_path)
 
 

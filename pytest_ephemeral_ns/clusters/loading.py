@@ -1,0 +1,89 @@
+"""Puts images into a cluster that we may load: an archive, one of our own making, or one that Docker has.
+
+This module must never pull one from a registry.
+
+PYTEST_DONT_REWRITE
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from pytest_ephemeral_ns import paths
+from pytest_ephemeral_ns.clusters import process
+from pytest_ephemeral_ns.clusters.cluster import Cluster
+from pytest_ephemeral_ns.errors import UsageError
+
+SAVE_TIMEOUT = 600.0  # seconds
+
+
+def load_images(cluster: Cluster, images: Sequence[str], *, progress: Callable[[str], None]) -> None:
+    """Load images into every node of a cluster.
+
+    Args:
+        cluster: a kind or an embedded one.
+        images: paths of archives (``docker save`` or OCI layout), or image names.
+        progress: told one line per image.
+
+    Raises:
+        UsageError: the cluster is not ours to load, or an image is nowhere to be found.
+        ClusterError: loading failed.
+
+    Example:
+        >>> load_images(cluster, ["build/api.tar", "busybox:1.36"], progress=print)  # doctest: +SKIP
+    """
+    if cluster.provider == "current":
+        raise UsageError(
+            f"images cannot be loaded into context {cluster.name}: its nodes are not ours",
+            evidence=[f"--ephemeral-ns-image: {', '.join(images)}"],
+            command="push them to a registry that the nodes can pull from, and leave the option out",
+        )
+    if cluster.nodes in ("none", "simulated"):
+        progress(f"images are not loaded: cluster {cluster.name} has no node that runs containers")
+        return
+    with tempfile.TemporaryDirectory(prefix="ephemeral-ns-images-") as folder:
+        for image in images:
+            progress(f"loading {image}")
+            _load(cluster, _source(cluster, image, Path(folder)))
+
+
+def _load(cluster: Cluster, source: str) -> None:
+    if cluster.provider == "kind":
+        from pytest_ephemeral_ns.clusters import kind
+
+        kind.load(cluster.name, [source])
+    else:
+        from pytest_ephemeral_ns.clusters import embedded
+
+        embedded.load(cluster.name, [Path(source)])
+
+
+def _source(cluster: Cluster, image: str, folder: Path) -> str:
+    """Return an archive, or for kind the name of an image that Docker has."""
+    if Path(image).exists():
+        return image
+    made = paths.image_dir() / f"{image.replace('/', '_').replace(':', '-')}.tar"
+    if made.is_file():
+        return str(made)
+    return image if cluster.provider == "kind" else _saved(image, folder)
+
+
+def _saved(image: str, folder: Path) -> str:
+    archive = folder / f"{len(list(folder.iterdir()))}.tar"
+    try:
+        done = process.run(["docker", "save", "--output", str(archive), image], timeout=SAVE_TIMEOUT)
+    except OSError as error:
+        raise _nowhere(image, [f"docker cannot be started: {error.strerror}"]) from error
+    if not done.ok:
+        raise _nowhere(image, done.complaint())
+    return str(archive)
+
+
+def _nowhere(image: str, evidence: Sequence[str]) -> UsageError:
+    return UsageError(
+        f"image {image} is neither an archive, nor one that we made, nor one that Docker has",
+        evidence=evidence,
+        command=f"docker pull {image}, or name its archive: --ephemeral-ns-image=FILE.tar",
+    )
