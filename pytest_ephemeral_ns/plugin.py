@@ -65,10 +65,13 @@ def _settings(config: pytest.Config) -> Settings | None:
     if not any((*flags.values(), *ini.values(), *(os.environ.get(knob.env) for knob in KNOBS))):
         return None
     from pytest_ephemeral_ns.errors import UsageError
+    from pytest_ephemeral_ns.rules.naming import check_template
     from pytest_ephemeral_ns.settings import load
 
     try:
-        return load(flags, os.environ, ini, cwd=config.invocation_params.dir, ini_path=config.inipath)
+        settings = load(flags, os.environ, ini, cwd=config.invocation_params.dir, ini_path=config.inipath)
+        check_template(settings.name)
+        return settings
     except UsageError as error:
         raise pytest.UsageError(str(error)) from None
 
