@@ -1,0 +1,72 @@
+"""What the command prints: tables for people, JSON and names for programs; this module must never decide what.
+
+PYTEST_DONT_REWRITE
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+OK, FAILED, USAGE, NOT_FOUND, INTERRUPTED = 0, 1, 2, 3, 130
+
+
+class Commands(Protocol):
+    """What ``ArgumentParser.add_subparsers`` returns; its class has no public name."""
+
+    def add_parser(self, name: str, **options: Any) -> argparse.ArgumentParser:
+        """Add a command."""
+
+
+def say(line: str) -> None:
+    """Print one line of the result."""
+    sys.stdout.write(f"{line}\n")
+
+
+def note(line: str) -> None:
+    """Print one line about what is going on; never part of the result, so that it can be piped."""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON."""
+    say(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_table(rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> None:
+    """Print rows under their headings: drawn by rich on a terminal, plain columns in a pipe.
+
+    Args:
+        rows: one mapping from column to text each; a missing one is shown as ``-``.
+        columns: the columns in order. A text that does not fit is folded, never cut: people copy names.
+    """
+    if not rows:
+        return
+    cells = [[row.get(column) or "-" for column in columns] for row in rows]
+    if sys.stdout.isatty():
+        _draw(cells, columns)
+        return
+    widths = [max(len(line[index]) for line in [list(columns), *cells]) for index in range(len(columns))]
+    for line in [[column.upper() for column in columns], *cells]:
+        say("   ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _draw(cells: Sequence[Sequence[str]], columns: Sequence[str]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column.upper(), overflow="fold")
+    for line in cells:
+        table.add_row(*line)
+    Console(highlight=False, markup=False, emoji=False).print(table)
+
+
+def add_output(parser: argparse.ArgumentParser, *formats: str) -> None:
+    """Declare ``-o``: what a command can print besides text for people."""
+    parser.add_argument("-o", "--output", choices=formats, default="", help="print this instead of text for people")
