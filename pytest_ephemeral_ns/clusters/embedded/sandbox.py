@@ -1,0 +1,144 @@
+"""Process 1 of a node's sandbox: starts all, reaps, and ends as a whole; it must never run outside of a sandbox.
+
+``python -m pytest_ephemeral_ns.clusters.embedded.sandbox SPEC.json``, in namespaces of its own. It prints one line when
+it is there, reads one line when it has its link, and ends when its standard input does, which is when the process that
+started it ends. With it the kernel ends every container, shim and mount.
+
+PYTEST_DONT_REWRITE
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+
+from pytest_ephemeral_ns.clusters.embedded import containerd, network, node_config, sandbox_root
+from pytest_ephemeral_ns.clusters.embedded.image_names import read_archive
+from pytest_ephemeral_ns.clusters.embedded.node_programs import find, search_path
+from pytest_ephemeral_ns.clusters.embedded.node_spec import NodeSpec
+
+CONTAINERD_TIMEOUT = 60.0  # seconds until its socket must answer
+
+
+class Supervisor:
+    """The components of one node, and what happens when one of them ends.
+
+    Args:
+        spec: the node.
+    """
+
+    def __init__(self, spec: NodeSpec) -> None:
+        self.spec = spec
+        self.components: dict[int, str] = {}
+        self.environment = {"PATH": search_path(), "HOME": "/", **_proxies(spec)}
+
+    def start(self, name: str, command: list[str]) -> None:
+        """Start a component with a log of its own."""
+        with (self.spec.logs / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self.environment,
+                start_new_session=True,
+            )
+        process.returncode = 0  # process 1 reaps for everyone; Popen must not
+        self.components[process.pid] = name
+        say(f"started {name}")
+
+    def run(self) -> str:
+        """Start everything, then wait until a component ends; return which one and how."""
+        self.start("containerd", [find("containerd"), "--config", str(self.spec.config / "containerd.toml")])
+        self.start("kube-proxy", node_config.kube_proxy_command(self.spec))
+        if ended := self.wait_for_containerd():
+            return ended
+        first, *rest = self.spec.images or (None,)
+        if first:
+            containerd.import_archive(read_archive(first))
+        self.start("kubelet", node_config.kubelet_command(self.spec))
+        for image in rest:
+            if image:
+                containerd.import_archive(read_archive(image))
+        say("all components are started")
+        while True:
+            pid, status = os.waitpid(-1, 0)
+            if pid in self.components:
+                return _ended(self.components[pid], status)
+
+    def wait_for_containerd(self) -> str:
+        """Wait until containerd's socket answers; return what ended before, if something did."""
+        until = time.monotonic() + CONTAINERD_TIMEOUT
+        while time.monotonic() < until:
+            with socket.socket(socket.AF_UNIX) as client:
+                if client.connect_ex(str(containerd.SOCKET)) == 0:
+                    return ""
+            for pid, name in self.components.items():
+                done, status = os.waitpid(pid, os.WNOHANG)
+                if done:
+                    return _ended(name, status)
+            time.sleep(0.02)
+        return f"containerd does not answer on {containerd.SOCKET} after {CONTAINERD_TIMEOUT:.0f} s"
+
+
+def _ended(name: str, status: int) -> str:
+    code = os.waitstatus_to_exitcode(status)
+    return f"{name} ended with {'signal' if code < 0 else 'exit code'} {abs(code)}; see {name}.log"
+
+
+def _proxies(spec: NodeSpec) -> dict[str, str]:
+    if not spec.egress:
+        return {}
+    inside = f"localhost,.svc,.cluster.local,{spec.pod_range},{spec.service_range},{spec.host_ip},{spec.node_ip}"
+    proxies = {name: value for name, value in os.environ.items() if name.lower() in ("http_proxy", "https_proxy")}
+    direct = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
+    return proxies | {"NO_PROXY": f"{direct},{inside}".lstrip(",")} if proxies else {}
+
+
+def say(line: str) -> None:
+    """Write one line to the node's log."""
+    print(f"{time.time():.3f} {line}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _follow_lifeline() -> None:
+    """End with the process that holds the other end of standard input."""
+    while os.read(0, 1024):
+        pass
+    say("the process that started this node has ended")
+    os._exit(0)
+
+
+def _end(number: int, _: FrameType | None) -> None:
+    say(f"ended by signal {number}")
+    os._exit(0)
+
+
+def main(spec_file: str) -> int:
+    """Be process 1 of the node that ``spec_file`` describes."""
+    spec = NodeSpec.read(Path(spec_file))
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, _end)
+    socket.sethostname(spec.name)
+    sandbox_root.enter(spec)
+    os.write(1, b"ready\n")
+    if os.read(0, 64) != b"linked\n":
+        return 1
+    threading.Thread(target=_follow_lifeline, daemon=True).start()
+    network.set_up_inside(spec)
+    reason = Supervisor(spec).run()
+    say(reason)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.stderr.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    code = main(sys.argv[1])
+    sys.stderr.flush()
+    os._exit(code)
