@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from pytest_ephemeral_ns.errors import ApiError
 from pytest_ephemeral_ns.kube import answers
 from pytest_ephemeral_ns.kube.calls import JSON, Call, Caller, Send
 from pytest_ephemeral_ns.kube.http import Reply
+from pytest_ephemeral_ns.kube.line import Line
 from pytest_ephemeral_ns.kube.pages import Object, identity, pages
 from pytest_ephemeral_ns.kube.stream import Stream
 
@@ -63,6 +65,7 @@ class Api:
     ) -> None:
         self.timeout = timeout
         self._caller = Caller(connection, refresh)
+        self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()
 
     @property
     def connection(self) -> Connection:
@@ -80,7 +83,9 @@ class Api:
         return self._caller.now()
 
     def close(self) -> None:
-        """Close all idle connections and end all pauses between attempts."""
+        """Close all connections, end all streams and all pauses between attempts."""
+        for stream in [*self._streams]:
+            stream.close()
         self._caller.close()
 
     def __enter__(self) -> Api:
@@ -134,33 +139,55 @@ class Api:
                     yield item
 
     def list_all(
-        self, path: str, *, label_selector: str = "", field_selector: str = "", limit: int = 500
+        self,
+        path: str,
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+        limit: int = 500,
+        line: Line | None = None,
     ) -> tuple[Objects, str]:
         """Return all objects of one consistent snapshot and its resourceVersion, from which a watch can go on.
 
         When the snapshot ends in the middle (410), all that was read is thrown away and the list begun again.
+        ``line`` is a connection of the caller's own, for one who must be able to stop at once.
         """
         items: Objects = []
         version = ""
-        for page, restarted in self._pages(path, label_selector, field_selector, limit, None):
+        for page, restarted in self._pages(path, label_selector, field_selector, limit, line=line):
             items = [*([] if restarted else items), *(page.get("items") or ())]
             version = page["metadata"].get("resourceVersion", "")
         return items, version
 
     def _pages(
-        self, path: str, labels: str, fields: str, limit: int, accept: str | None
+        self, path: str, labels: str, fields: str, limit: int, accept: str | None = None, line: Line | None = None
     ) -> Iterator[tuple[Object, bool]]:
         selectors = {"labelSelector": labels, "fieldSelector": fields}
         params = {"limit": limit, **{key: value for key, value in selectors.items() if value}}
-        return pages(lambda query: self.get(path, params=query, accept=accept), params)
+        options: Any = {"send": line.send, "stopped": line.is_cut} if line else {}
 
-    def stream(self, path: str, *, params: Params | None = None, read_timeout: float | None = 90.0) -> Stream:
+        def get(query: Object) -> Object:
+            what = answers.subject("GET", path)
+            call = Call("GET", path, what, query, accept=accept or JSON, repeatable=True)
+            return self._perform(call, None, **options).json()
+
+        return pages(get, params)
+
+    def stream(
+        self,
+        path: str,
+        *,
+        params: Params | None = None,
+        read_timeout: float | None = 90.0,
+        line: Line | None = None,
+    ) -> Stream:
         """Return the lines of a watch or of a followed log; see :class:`Stream`.
 
         Args:
             path: of the collection, or ``.../pods/NAME/log``.
             params: ``{"watch": True, ...}`` or ``{"follow": True, ...}``.
             read_timeout: seconds without a byte after which the connection counts as lost; ``None`` for no limit.
+            line: the connection to use; by default a new one.
         """
         params = params or {}
         what = answers.subject("GET", path, watch=bool(params.get("watch")))
@@ -170,7 +197,9 @@ class Api:
         def opener(send: Send, closed: threading.Event) -> None:
             self._caller.perform(call, timeout=self.timeout, send=send, stopped=closed)
 
-        return Stream(opener, lambda error: self._caller.unreachable(what, error), read_timeout)
+        stream = Stream(opener, lambda error: self._caller.unreachable(what, error), read_timeout, line)
+        self._streams.add(stream)
+        return stream
 
     # -- writing
 
@@ -213,7 +242,7 @@ class Api:
             if same and error.status == 409 and (existing := self.find(f"{path}/{name}")) and same(existing):
                 return existing
             if error.status == 0:
-                raise _unknown_outcome(error, what) from error
+                raise _unknown_outcome(error, what) from None
             raise
         return reply.json()
 

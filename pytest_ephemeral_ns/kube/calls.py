@@ -138,7 +138,7 @@ class Caller:
         policy = Policy(call.repeatable, call.fresh, _REFUSED_LATER if self._answered else _REFUSED_AT_FIRST)
         outcome, tries = repeat(attempt, policy, timeout=timeout, stopped=stopped or self._closed)
         if isinstance(outcome, NoAnswer):
-            raise self.unreachable(call.what, outcome, tries, time.monotonic() - started) from outcome
+            raise self.unreachable(call.what, outcome, tries, time.monotonic() - started) from None
         if warnings is not None:
             warnings.extend(_warning(text) for text in outcome.warnings)
         if outcome.status >= 300:

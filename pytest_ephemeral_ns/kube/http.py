@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pytest_ephemeral_ns.connection import Connection
 
 CONNECT_TIMEOUT = 5.0
+_IDLE_MOST = 16
 _IDLE_SECONDS = 60.0  # below the API server's own 90 s, so that it is we who close first
 _NOTHING_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 
@@ -106,11 +107,9 @@ class Pool:
         # A compressed answer costs more CPU than it saves time when the server is on this machine.
         self._coding = "identity" if url.hostname in ("127.0.0.1", "localhost", "::1") else "gzip"
         self._extensions = {"sni_hostname": connection.tls_server_name} if connection.tls_server_name else {}
-        self._lock = threading.Lock()
-        self._clients: dict[bool, httpx.Client] = {}
-        self._process = os.getpid()
         self._closed = False
-        self._client(keep=True)  # so that a proxy that cannot be used is known now
+        self._process = os.getpid()
+        self._client = self.new_client(keep=_IDLE_MOST)
 
     def send(self, method: str, target: str, headers: Headers, body: bytes | None, *, timeout: float) -> Reply:
         """Send one request, once, and read its answer.
@@ -128,15 +127,7 @@ class Pool:
         Raises:
             NoAnswer: no connection, or it ended before the answer did.
         """
-        ends = time.monotonic() + timeout
-        response = self.open(method, target, headers, body, timeout=timeout, read=timeout, keep=True)
-        with ours(), closing(response):
-            parts = []
-            for part in response.iter_bytes():
-                parts.append(part)
-                if time.monotonic() > ends:
-                    raise httpx.ReadTimeout("the answer was not complete in time")
-        return reply_of(response, b"".join(parts))
+        return read(self.open(method, target, headers, body, timeout=timeout, read_timeout=timeout), timeout)
 
     def open(
         self,
@@ -146,8 +137,8 @@ class Pool:
         body: bytes | None = None,
         *,
         timeout: float,
-        read: float | None,
-        keep: bool,
+        read_timeout: float | None,
+        client: httpx.Client | None = None,
         trace: Any = None,
     ) -> httpx.Response:
         """Send one request and return its answer, of which only the head has been read; the caller closes it.
@@ -158,49 +149,33 @@ class Pool:
             headers: see :meth:`send`.
             body: see :meth:`send`.
             timeout: seconds to send, and to connect at most.
-            read: seconds for each read; ``None`` for no limit.
-            keep: whether the connection comes from the pool and goes back to it.
+            read_timeout: seconds for each read; ``None`` for no limit.
+            client: from :meth:`new_client`; by default the shared one.
             trace: httpcore's ``trace`` extension: is told of each step.
 
         Raises:
             NoAnswer: as for :meth:`send`.
         """
+        if self._closed:
+            raise NoAnswer(ConnectionAbortedError("closed by this program"), sent=False)
+        self._leave_to_parent()
+        client, url = client or self._client, self._server + target
         connect = min(CONNECT_TIMEOUT, timeout)
-        limits = {"connect": connect, "read": read, "write": timeout, "pool": connect}
+        limits = {"connect": connect, "read": read_timeout, "write": timeout, "pool": connect}
         extensions = {**self._extensions, "timeout": limits, **({"trace": trace} if trace else {})}
-        lines = [("Accept-Encoding", self._coding if keep else "identity"), *headers]
-        client = self._client(keep)
-        request = client.build_request(
-            method, self._server + target, headers=lines, content=body, extensions=extensions
-        )
+        lines = [("Accept-Encoding", self._coding), *headers]
         with ours():
+            request = client.build_request(method, url, headers=lines, content=body, extensions=extensions)
             return client.send(request, stream=True)
 
     def close(self) -> None:
-        """Close all connections."""
-        with self._lock:
-            self._closed = True
-            clients, self._clients = self._clients, {}
-        with ours():
-            for client in clients.values():
-                client.close()
+        """Close the shared connections."""
+        self._closed = True
+        close_client(self._client)
 
-    def _client(self, keep: bool) -> httpx.Client:
-        with self._lock:
-            if self._closed:
-                raise NoAnswer(ConnectionAbortedError("this client has been closed"), sent=False)
-            if self._process != os.getpid():
-                # After a fork the connections are the parent's: two processes on one TLS stream would destroy it.
-                self._process, self._clients = os.getpid(), {}
-            if keep not in self._clients:
-                self._clients[keep] = self._make_client(keep)
-            return self._clients[keep]
-
-    def _make_client(self, keep: bool) -> httpx.Client:
-        limits = httpx.Limits(
-            max_connections=None, max_keepalive_connections=16 if keep else 0, keepalive_expiry=_IDLE_SECONDS
-        )
-        options = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+    def new_client(self, keep: int) -> httpx.Client:
+        """Return a client with connections of its own, of which ``keep`` may stay open unused; the caller closes it."""
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=keep, keepalive_expiry=_IDLE_SECONDS)
         proxy = self._connection.proxy_url
         try:
             transport = _Transport(
@@ -208,7 +183,7 @@ class Pool:
                 limits=limits,
                 proxy=httpx.Proxy(proxy) if proxy else None,
                 trust_env=False,
-                socket_options=options,
+                socket_options=_socket_options(),
             )
         except (ImportError, ValueError) as error:
             raise UsageError(
@@ -217,6 +192,39 @@ class Pool:
                 command="pip install 'httpx[socks]'" if isinstance(error, ImportError) else None,
             ) from error
         return httpx.Client(transport=transport, trust_env=False)
+
+    def _leave_to_parent(self) -> None:
+        """After a fork the connections are the parent's: two processes on one TLS stream would destroy it."""
+        if self._process != os.getpid():
+            self._process = os.getpid()
+            self._client = self.new_client(keep=_IDLE_MOST)
+
+
+def _socket_options() -> list[tuple[int, int, int]]:
+    """No waiting to fill a packet; and a peer that has vanished (cable, suspended machine) is noticed in 35 s."""
+    options = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+    for name, value in (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 4)):
+        if hasattr(socket, name):  # macOS has other names for some
+            options.append((socket.IPPROTO_TCP, getattr(socket, name), value))
+    return options
+
+
+def close_client(client: httpx.Client) -> None:
+    """Close ``client`` and its connections."""
+    with ours():
+        client.close()
+
+
+def read(response: httpx.Response, timeout: float) -> Reply:
+    """Read an answer to its end, in ``timeout`` seconds, and close it."""
+    ends = time.monotonic() + timeout
+    with ours(), closing(response):
+        parts = []
+        for part in response.iter_bytes():
+            parts.append(part)
+            if time.monotonic() > ends:
+                raise httpx.ReadTimeout("the answer was not complete in time")
+    return reply_of(response, b"".join(parts))
 
 
 def reply_of(response: httpx.Response, body: bytes) -> Reply:
@@ -249,7 +257,7 @@ def ours() -> Iterator[None]:
     try:
         yield
     except httpx.TransportError as error:
-        raise NoAnswer.of(error) from error
+        raise NoAnswer.of(error) from None
     finally:
         _here.ours -= 1
 
