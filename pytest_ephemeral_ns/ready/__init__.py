@@ -1,0 +1,13 @@
+"""READY: one wait loop for objects, and the waits above it; this package is the only one that may sleep.
+
+Three layers on one deadline: infrastructure (what was applied) → application (a Job, a line of a log, an answer) →
+contract (the business action that the test needs).
+
+PYTEST_DONT_REWRITE
+"""
+
+from __future__ import annotations
+
+from pytest_ephemeral_ns.ready.contract import await_contract, wait_for_contract
+
+__all__ = ["await_contract", "wait_for_contract"]
