@@ -105,6 +105,8 @@ def _not_kubernetes(what: str, reply: Reply, connection: Connection) -> ApiError
     command = None
     if reply.status == 401:
         summary, evidence, command = _credential(what, connection)
+    elif text == "404 page not found":
+        evidence = [f"{connection.server} has no such API group or version"]
     elif text:
         evidence = [f"{connection.server} answered, not in Kubernetes' words: {text}"]
     return ApiError(summary, status=reply.status, evidence=evidence, command=command)
