@@ -18,6 +18,7 @@ from typing import Any
 from pytest_ephemeral_ns import paths
 from pytest_ephemeral_ns.clusters.cluster import Cluster
 from pytest_ephemeral_ns.clusters.embedded import processes
+from pytest_ephemeral_ns.clusters.embedded.assets.obtain import ensure
 from pytest_ephemeral_ns.clusters.embedded.processes import ProcessId
 from pytest_ephemeral_ns.clusters.embedded.state import FAILED, READY, Home, Spec, Status
 from pytest_ephemeral_ns.connection import Connection
@@ -64,7 +65,7 @@ def up(
         if status is not None and status.alive and status.phase == READY:
             return _cluster(home, status, started=False)
         _clean_up(home, status)
-        bin_dir = _programs(progress)
+        bin_dir = ensure(["control-plane"], progress)
         owner = ProcessId.of(owner_pid) if owner_pid is not None else None
         spec = Spec(nodes="none", bin_dir=str(bin_dir), owner=owner, timeout=timeout)
         return _cluster(home, _start(home, spec, progress), started=True)
@@ -228,11 +229,6 @@ def _cluster(home: Home, status: Status, *, started: bool) -> Cluster:
         kubeconfig=(str(home.kubeconfig),),
     )
     return Cluster("embedded", home.name, connection, home.kubeconfig, status.nodes, started, VERSION)
-
-
-def _programs(progress: Progress) -> Path:
-    named = os.environ.get("EPHEMERAL_NS_ASSETS")
-    return Path(named) if named else paths.bin_dir()
 
 
 @contextlib.contextmanager
