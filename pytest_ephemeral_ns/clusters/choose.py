@@ -23,6 +23,7 @@ from pytest_ephemeral_ns.errors import ClusterError, EphemeralNsError, UsageErro
 
 CHOICES = ("auto", "current", "kind", "embedded")
 TIMEOUT = 300.0  # seconds
+_LEAST = 60.0  # seconds that the embedded cluster gets in any case
 _FOLDER = "ephemeral-ns-current-"
 
 
@@ -279,7 +280,8 @@ def _embedded(wish: _Wish) -> Cluster:
         nodes=wish.nodes,
         owner_pid=wish.owner_pid,
         progress=wish.progress,
-        timeout=wish.deadline.remaining(),
+        # What kind used up in vain before is not the embedded cluster's fault.
+        timeout=max(_LEAST, wish.deadline.remaining()),
     )
 
 

@@ -78,13 +78,15 @@ def read_pem(entry: Entry, key: str, *, must_hold: str) -> str:
         must_hold: text that the PEM must hold, for example ``"CERTIFICATE"``.
 
     Raises:
-        UsageError: the data is not base64 or not PEM, or the file cannot be read; never shows the content.
+        UsageError: there is both, it is not base64 or not PEM, or the file cannot be read; never shows the content.
 
     Example:
         >>> read_pem(Entry("dev", {}), "certificate-authority", must_hold="CERTIFICATE")
         ''
     """
     data, file = text(entry.value, f"{key}-data"), text(entry.value, key)
+    if data and file:  # as kubectl: an error
+        raise _refused(entry, f"has {key}-data and {key}; only one can be meant", "kubectl config view")
     if data:
         try:
             pem = base64.b64decode("".join(data.split()), validate=True).decode("utf-8", "replace")

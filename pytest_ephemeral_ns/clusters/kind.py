@@ -92,7 +92,8 @@ def up(
             _create(name, record, image=image, config=config, deadline=deadline, progress=progress)
         connection, version = _connect(name, deadline, progress, ours=not present)
         mine = [this_process(owner_pid)] if owner_pid is not None else []
-        _Record("ready", record.temporary and owner_pid is not None, [*users, *mine]).write(name)
+        users = [*(user for user in users if user not in mine), *mine]
+        _Record("ready", record.temporary and owner_pid is not None, users).write(name)
     return Cluster("kind", name, connection, _kubeconfig(name), "real", started, version)
 
 

@@ -79,6 +79,14 @@ def _refresh(user: Entry, settings: Mapping[str, Any], ended: str) -> dict[str, 
     return answer
 
 
+class _Refused(OSError):
+    """The provider answered, and not with what was asked for."""
+
+    def __init__(self, what: str, detail: str) -> None:
+        super().__init__(f"{what} {detail}".strip())
+        self.detail = detail
+
+
 def _redeem(endpoint: str, settings: Mapping[str, Any], trust: ssl.SSLContext) -> dict[str, Any]:
     """Exchange the refresh token (RFC 6749, 6); who we are goes into a header or the form, as the provider takes it."""
     client, secret = text(settings, "client-id"), text(settings, "client-secret")
@@ -88,10 +96,9 @@ def _redeem(endpoint: str, settings: Mapping[str, Any], trust: ssl.SSLContext) -
         header = {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
         try:
             return _ask(request.Request(endpoint, parse.urlencode(form).encode(), header), trust)  # noqa: S310
-        except url_error.HTTPError as error:
-            if error.code not in (400, 401):
+        except _Refused as error:
+            if "invalid_grant" in error.detail:  # it knows us, and not the refresh token
                 raise
-            error.close()
     form |= {"client_id": client} | ({"client_secret": secret} if secret else {})
     return _ask(request.Request(endpoint, parse.urlencode(form).encode()), trust)  # noqa: S310
 
@@ -99,8 +106,13 @@ def _redeem(endpoint: str, settings: Mapping[str, Any], trust: ssl.SSLContext) -
 def _ask(question: request.Request, trust: ssl.SSLContext) -> dict[str, Any]:
     if parse.urlsplit(question.full_url).scheme != "https":
         raise ValueError(f"{question.full_url} is not https")
-    with request.urlopen(question, timeout=REQUEST_TIMEOUT, context=trust) as answer:  # noqa: S310
-        value = json.loads(answer.read())
+    try:
+        with request.urlopen(question, timeout=REQUEST_TIMEOUT, context=trust) as answer:  # noqa: S310
+            value = json.loads(answer.read())
+    except url_error.HTTPError as error:
+        with error:
+            detail = error.read(2000).decode("utf-8", "replace")
+        raise _Refused(f"{error.url}: {error.code} {error.reason}", detail) from None
     if not isinstance(value, dict):
         raise ValueError("the answer is not a JSON object")
     return value
@@ -115,10 +127,6 @@ def _trust(user: Entry, settings: Mapping[str, Any]) -> ssl.SSLContext:
 
 
 def _why(error: Exception) -> str:
-    if isinstance(error, url_error.HTTPError):
-        with error:
-            detail = error.read(2000).decode("utf-8", "replace")
-        return f"{error.url}: {error.code} {error.reason} {detail}".strip()
     return f"there is no {error} in its answer" if isinstance(error, KeyError) else str(error)
 
 
