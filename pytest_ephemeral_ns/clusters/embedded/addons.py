@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_ephemeral_ns.clusters.embedded.images import COREDNS
 from pytest_ephemeral_ns.clusters.embedded.node_config import name_servers
+from pytest_ephemeral_ns.clusters.embedded.node_spec import PROVISIONER
 
 if TYPE_CHECKING:
     from pytest_ephemeral_ns.clusters.embedded.node_spec import NodeSpec
 
 SYSTEM = "kube-system"
 LABELS = {"k8s-app": "kube-dns"}
-PROVISIONER = "pytest-ephemeral-ns/host-path"
 
 
 def addons(spec: NodeSpec) -> list[dict[str, Any]]:
@@ -161,6 +161,7 @@ def _provisioner_access() -> list[dict[str, Any]]:
                 "resources": ["persistentvolumes"],
                 "verbs": ["list", "watch", "create", "delete"],
             },
+            {"apiGroups": ["storage.k8s.io"], "resources": ["storageclasses"], "verbs": ["get"]},
         ],
     }
     subject = {"kind": "User", "name": "system:kube-proxy", "apiGroup": "rbac.authorization.k8s.io"}

@@ -40,6 +40,8 @@ def prepare(spec: NodeSpec) -> None:
         f"link set {spec.host_link} alias {spec.identity} addrgenmode none up",
         f"link set {spec.node_link} addrgenmode none",
         f"addr add {spec.host_ip}/30 dev {spec.host_link}",
+        # The API server listens on this address, and it must stay when the link goes with the sandbox.
+        f"addr add {spec.host_ip}/32 dev lo label lo:{spec.host_link}",
         # The node's end is not up yet, so the kernel has to be told that the next hop is on this link.
         f"route add {spec.pod_range} via {spec.node_ip} dev {spec.host_link} onlink",
     ]
@@ -80,6 +82,7 @@ def remove(spec: NodeSpec) -> None:
     if is_ours(spec):
         # It may vanish in between: the kernel removes it some time after the sandbox is gone.
         run("ip", "link", "delete", spec.host_link, check=False)
+    run("ip", "addr", "delete", f"{spec.host_ip}/32", "dev", "lo", "label", f"lo:{spec.host_link}", check=False)
     for net in _nets(spec):
         run("ip", "route", "delete", "unreachable", net, "metric", str(LAST_RESORT), check=False)
 

@@ -29,7 +29,7 @@ from pytest_ephemeral_ns.clusters.embedded.node_programs import find, missing_pr
 from pytest_ephemeral_ns.clusters.embedded.node_spec import NodeSpec
 from pytest_ephemeral_ns.clusters.embedded.sandbox_mount import mounts_below, unmount
 
-__all__ = ["NodeProcess", "NodeSpec", "clean_up", "missing", "prepare_network", "running_pid", "start_node"]
+__all__ = ["NodeProcess", "NodeSpec", "clean_up", "missing", "prepare_network", "recorded", "running_pid", "start_node"]
 
 SANDBOX = ("--net", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child", "--mount-proc")
 PASSED_ON = (
@@ -75,7 +75,16 @@ def prepare_network(spec: NodeSpec) -> None:
     Raises:
         ClusterError: the link's name or an address range is in use by something else.
     """
+    spec.write()  # first, so that whoever cleans up after us knows what there may be
     network.prepare(spec)
+
+
+def recorded(directory: Path) -> NodeSpec | None:
+    """Return the node that lives in a directory, as :func:`clean_up` needs it; ``None`` when there is none."""
+    try:
+        return NodeSpec.read(directory / "spec.json")
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def start_node(spec: NodeSpec) -> NodeProcess:
@@ -90,19 +99,18 @@ def start_node(spec: NodeSpec) -> NodeProcess:
         ClusterError: the sandbox cannot be made; names the log.
     """
     end(spec)
-    spec.logs.mkdir(parents=True, exist_ok=True)
-    network.prepare(spec)
+    prepare_network(spec)
+    spec.logs.mkdir(exist_ok=True)
     node_cgroups.create(spec.identity)
     node_config.write_config(spec)
     containerd.write_config(spec, PAUSE, _snapshotter(spec))
-    spec.write(spec.directory / "spec.json")
     command = [
         find("unshare"),
         *SANDBOX,
         sys.executable,
         "-m",
         f"{__package__}.sandbox",
-        str(spec.directory / "spec.json"),
+        str(spec.file),
     ]
     environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ} | {"PATH": search_path()}
     with (spec.logs / "node.log").open("wb") as log:

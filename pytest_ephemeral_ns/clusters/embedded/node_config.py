@@ -67,7 +67,9 @@ def kube_proxy_command(spec: NodeSpec) -> list[str]:
 
 
 def _kubelet(spec: NodeSpec) -> dict[str, Any]:
+    pair = {"tlsCertFile": str(spec.kubelet_cert), "tlsPrivateKeyFile": str(spec.kubelet_key)}
     return {
+        **(pair if spec.kubelet_cert and spec.kubelet_key else {}),
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
         "address": spec.node_ip,

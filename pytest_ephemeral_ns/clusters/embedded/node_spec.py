@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+PROVISIONER = "pytest-ephemeral-ns/host-path"  # in the default StorageClass
+
 
 @dataclass(frozen=True)
 class NodeSpec:
@@ -30,6 +32,8 @@ class NodeSpec:
         host_ip: this machine's end of the link, for example ``10.97.0.1`` (the net is a /30).
         node_ip: the node's end of the link, for example ``10.97.0.2``.
         index: a number that no other cluster of this machine uses; names the link.
+        kubelet_cert: the kubelet's serving certificate for ``node_ip``; it makes one itself if there is none.
+        kubelet_key: the key to it.
         images: image archives that the node imports when it starts.
         egress: whether the node and its pods may reach what this machine reaches. Needed to pull images; costs one
             masquerade rule in a table of our own, and IP forwarding.
@@ -48,6 +52,8 @@ class NodeSpec:
     host_ip: str
     node_ip: str
     index: int
+    kubelet_cert: Path | None = None
+    kubelet_key: Path | None = None
     images: tuple[Path, ...] = ()
     egress: bool = False
 
@@ -76,16 +82,27 @@ class NodeSpec:
         """What the components read."""
         return self.directory / "config"
 
-    def write(self, path: Path) -> None:
-        """Write the value as JSON, so that another process can read it."""
-        path.write_text(json.dumps(asdict(self), default=str, indent=1))
+    @property
+    def file(self) -> Path:
+        """Where :meth:`write` puts the value."""
+        return self.directory / "spec.json"
+
+    def write(self) -> None:
+        """Write the value as JSON, so that another process can read it; makes the directory."""
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.file.write_text(json.dumps(asdict(self), default=str, indent=1))
 
     @classmethod
     def read(cls, path: Path) -> NodeSpec:
-        """Read what :meth:`write` wrote."""
+        """Read what :meth:`write` wrote.
+
+        Raises:
+            OSError: there is nothing.
+            ValueError: it was not written to its end.
+        """
         values: dict[str, Any] = json.loads(path.read_text())
         for field in fields(cls):
-            if field.type == "Path":
+            if "Path" in str(field.type) and isinstance(values[field.name], str):
                 values[field.name] = Path(values[field.name])
         values["images"] = tuple(Path(image) for image in values["images"])
         return cls(**values)

@@ -37,7 +37,7 @@ class Supervisor:
     def __init__(self, spec: NodeSpec) -> None:
         self.spec = spec
         self.components: dict[int, str] = {}
-        self.environment = {"PATH": search_path(), "HOME": "/", **_proxies(spec)}
+        self.environment = {"PATH": search_path(), "HOME": "/", **_python_path(), **_proxies(spec)}
 
     def start(self, name: str, command: list[str]) -> None:
         """Start a component with a log of its own."""
@@ -64,6 +64,7 @@ class Supervisor:
         if first:
             containerd.import_archive(read_archive(first))
         self.start("kubelet", node_config.kubelet_command(self.spec))
+        self.start("volumes", [sys.executable, "-m", f"{__package__}.sandbox_volumes", str(self.spec.file)])
         for image in rest:
             if image:
                 containerd.import_archive(read_archive(image))
@@ -91,6 +92,10 @@ class Supervisor:
 def _ended(name: str, status: int) -> str:
     code = os.waitstatus_to_exitcode(status)
     return f"{name} ended with {'signal' if code < 0 else 'exit code'} {abs(code)}; see {name}.log"
+
+
+def _python_path() -> dict[str, str]:
+    return {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
 
 
 def _proxies(spec: NodeSpec) -> dict[str, str]:

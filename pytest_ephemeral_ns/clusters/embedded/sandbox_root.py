@@ -85,7 +85,7 @@ def _needed(spec: NodeSpec) -> Iterable[Path]:
     programs = [Path(find(program)).parent for program in PROGRAMS]
     paths = [Path(sys.prefix), Path(sys.base_prefix), package, spec.bin_dir, *programs]
     paths += [spec.kubelet_kubeconfig, spec.proxy_kubeconfig, spec.ca_file, *spec.images]
-    paths += [folder for folder in (plugin_folder(),) if folder]
+    paths += [path for path in (plugin_folder(), spec.kubelet_cert, spec.kubelet_key) if path]
     covered = tuple(Path("/", name) for name in PROGRAM_FOLDERS)
     return [path for path in dict.fromkeys(paths) if not any(folder in path.parents for folder in covered)]
 
