@@ -189,5 +189,5 @@ def test_a_home_of_its_own_leaves_the_users_alone(
 
 
 def test_a_chart_that_does_not_exist(place: dict[str, Any]) -> None:
-    with pytest.raises(ToolError, match='path "./no/such/chart" not found'):
+    with pytest.raises(ToolError, match=r'path "\./no/such/chart" not found'):
         helm_upgrade_install("shop", "./no/such/chart", **place)
