@@ -23,10 +23,12 @@ class Manifest:
     Args:
         object: as JSON.
         where: ``"k8s/api.yaml:12"``; for errors.
+        part: which part of a deploy it belongs to; parts are applied one after the other.
     """
 
     object: Object
     where: str
+    part: int = 0
 
     @property
     def ref(self) -> Ref:
@@ -56,7 +58,7 @@ def manifests_of(documents: Iterable[Document], name: str) -> list[Manifest]:
 
     Example:
         >>> manifests_of([Document({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}}, 1, 3)], "x.yaml")
-        [Manifest(object={'apiVersion': 'v1', 'kind': 'Service', 'metadata': {'name': 'a'}}, where='x.yaml:3')]
+        [Manifest(object={'apiVersion': 'v1', 'kind': 'Service', 'metadata': {'name': 'a'}}, where='x.yaml:3', part=0)]
     """
     found: list[Manifest] = []
     for document in documents:
@@ -144,3 +146,25 @@ def without_repeats(manifests: Iterable[Manifest]) -> list[Manifest]:
                 evidence=[f"first: {first.where}", f"again: {manifest.where}"],
             )
     return [*found.values()]
+
+
+# What an export of a live object carries and nobody may apply.
+_NOT_OURS = ("managedFields", "resourceVersion", "uid", "creationTimestamp", "selfLink", "generation")
+
+
+def appliable(obj: Object, labels: Mapping[str, str]) -> Object:
+    """Return what is sent to the server: labels added, and without what only the server may write.
+
+    Args:
+        obj: as it is written.
+        labels: ours; they win over the object's own of the same name.
+
+    Example:
+        >>> appliable({"kind": "Pod", "metadata": {"name": "a", "uid": "7"}, "status": {}}, {"x/run": "1"})
+        {'kind': 'Pod', 'metadata': {'name': 'a', 'labels': {'x/run': '1'}}}
+    """
+    metadata = {key: value for key, value in obj["metadata"].items() if key not in _NOT_OURS}
+    if labels:
+        metadata["labels"] = {**(metadata.get("labels") or {}), **labels}
+    body = {key: value for key, value in obj.items() if key != "status"}
+    return {**body, "metadata": metadata}

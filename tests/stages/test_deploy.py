@@ -1,0 +1,233 @@
+"""Deploys into the real control plane; no node is needed for any of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pytest_ephemeral_ns import paths
+from pytest_ephemeral_ns.deadline import Deadline
+from pytest_ephemeral_ns.deploy import attach_pull_secrets, copy_config_map, copy_secret, deploy
+from pytest_ephemeral_ns.errors import DeployError, ManifestError, UsageError
+
+pytestmark = pytest.mark.cluster
+
+REAL = Path(os.environ.get("EPHEMERAL_NS_TEST_MANIFESTS") or Path(__file__).parents[3] / "shared" / "manifests")
+LABELS = {"pytest-ephemeral-ns/run": "r1"}
+
+
+@pytest.fixture(scope="module")
+def api(control_plane):
+    from pytest_ephemeral_ns.kube.api import Api
+
+    with Api(control_plane.connection) as api:
+        yield api
+
+
+@pytest.fixture
+def namespace(api):
+    name = f"deploy-{secrets.token_hex(3)}"
+    uid = api.create("/api/v1/namespaces", {"metadata": {"name": name}})["metadata"]["uid"]
+    yield name
+    api.delete(f"/api/v1/namespaces/{name}", uid=uid)
+
+
+@pytest.fixture
+def apply(api, namespace, control_plane):
+    def apply(*sources, **how):
+        how = {"labels": LABELS, "deadline": Deadline.after(120), "kubeconfig": lambda: control_plane.kubeconfig, **how}
+        return deploy(api, namespace, sources, **how)
+
+    return apply
+
+
+def needs(tool):
+    found = shutil.which(tool) or shutil.which(tool, path=str(paths.bin_dir()))
+    return pytest.mark.skipif(not found, reason=f"{tool} is not installed")
+
+
+def real(name):
+    if not REAL.is_dir():
+        pytest.skip(f"the real manifests are not at {REAL}")
+    return str(REAL / name)
+
+
+def config_map(name, **data):
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
+
+
+def deployment(name, **spec):
+    labels = {"app": name}
+    pod = {"containers": [{"name": "a", "image": "busybox:1.36"}]}
+    template = {"metadata": {"labels": labels}, "spec": pod}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name},
+        "spec": {"selector": {"matchLabels": labels}, "template": template, **spec},
+    }
+
+
+def counted(deployed):
+    actions = list(deployed.actions.values())
+    return {action: actions.count(action) for action in set(actions)}
+
+
+def test_created_unchanged_configured(api, apply, namespace):
+    first = apply(config_map("a", x="1"), deployment("api"))
+    assert counted(first) == {"created": 2}
+    assert [str(ref) for ref in first.refs] == ["ConfigMap/a", "Deployment/api"]
+    assert all(ref.uid and ref.namespace == namespace for ref in first.refs)
+    found = api.get(f"/api/v1/namespaces/{namespace}/configmaps/a")
+    assert found["metadata"]["labels"] == LABELS
+    assert counted(apply(config_map("a", x="1"), deployment("api"))) == {"unchanged": 2}
+    again = apply(config_map("a", x="2"), deployment("api"))
+    assert {str(ref): action for ref, action in again.actions.items()} == {
+        "ConfigMap/a": "configured",
+        "Deployment/api": "unchanged",
+    }
+    assert [ref.uid for ref in again.refs] == [ref.uid for ref in first.refs]
+
+
+def test_the_labels_of_an_application_stay_its_own(api, apply, namespace):
+    thing = config_map("a")
+    thing["metadata"]["labels"] = {"app.kubernetes.io/managed-by": "somebody"}
+    apply(thing)
+    labels = api.get(f"/api/v1/namespaces/{namespace}/configmaps/a")["metadata"]["labels"]
+    assert labels == {"app.kubernetes.io/managed-by": "somebody", **LABELS}
+
+
+@pytest.mark.parametrize(
+    ("path", "count"),
+    [("voting-app/k8s-specifications", 9), ("guestbook/web/guestbook", 6), ("podinfo/kustomize", 3)],
+)
+def test_real_manifests_are_applied_and_stay_unchanged(apply, path, count):
+    assert counted(apply(real(path))) == {"created": count}
+    assert counted(apply(real(path))) == {"unchanged": count}
+
+
+@needs("helm")
+def test_a_real_chart_is_installed_and_upgraded(apply, namespace):
+    first = apply(real("podinfo/charts/podinfo"), helm_set=["replicaCount=2"])
+    assert first.releases == ("podinfo",)
+    assert [(str(ref), ref.namespace) for ref in first.refs] == [
+        ("Service/podinfo", namespace),
+        ("Deployment/podinfo", namespace),
+    ]
+    assert apply(real("podinfo/charts/podinfo"), release="podinfo").releases == ("podinfo",)
+
+
+def test_unknown_kinds_stop_it_before_anything_is_created(api, apply, namespace):
+    widget = {"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w"}}
+    with pytest.raises(ManifestError, match=r"the cluster has no Widget \(example.com/v1\)"):
+        apply(config_map("a"), widget)
+    assert api.find(f"/api/v1/namespaces/{namespace}/configmaps/a") is None
+
+
+def test_a_refusal_says_what_was_created_before(apply):
+    bad = deployment("api", replica=1)
+    with pytest.raises(DeployError) as caught:
+        apply(config_map("a"), bad)
+    assert caught.value.summary == "Deployment/api was refused"
+    assert "unknown field .spec.replica" in caught.value.evidence[0]
+    assert caught.value.evidence[-1] == "before that: ConfigMap/a created"
+
+
+def test_all_refusals_of_a_stage_are_told(apply):
+    with pytest.raises(DeployError) as caught:
+        apply(deployment("a", replicas=-1), deployment("b", strategy={"type": "Never"}), deployment("c"))
+    assert caught.value.summary == "2 objects were refused"
+    assert caught.value.evidence[-1] == "before that: Deployment/c created"
+
+
+def test_an_immutable_field_names_object_and_field(apply):
+    apply(deployment("api"))
+    other = deployment("api")
+    other["spec"]["selector"] = {"matchLabels": {"app": "other"}}
+    other["spec"]["template"]["metadata"]["labels"] = {"app": "other"}
+    with pytest.raises(DeployError) as caught:
+        apply(other)
+    assert "immutable field spec.selector differs from what exists" in str(caught.value)
+    assert caught.value.command.startswith("kubectl delete deployment api --namespace ")
+
+
+def test_a_conflict_names_the_other_manager_and_the_way_out(api, apply, namespace):
+    apply(deployment("api", replicas=1))
+    path = f"/apis/apps/v1/namespaces/{namespace}/deployments/api"
+    api.patch(path, {"spec": {"replicas": 3}}, params={"fieldManager": "somebody"})
+    with pytest.raises(DeployError) as caught:
+        apply(deployment("api", replicas=2))
+    assert "fields are managed by somebody" in str(caught.value)
+    assert "somebody manages .spec.replicas" in str(caught.value)
+    assert "force_conflicts=True" in caught.value.command
+    assert counted(apply(deployment("api", replicas=2), force_conflicts=True)) == {"configured": 1}
+
+
+def test_nothing_is_applied_after_the_deadline(api, apply, namespace):
+    with pytest.raises(DeployError, match="deadline"):
+        apply(config_map("a"), deadline=Deadline.after(0))
+    assert api.find(f"/api/v1/namespaces/{namespace}/configmaps/a") is None
+
+
+def test_what_is_outside_is_refused(api, apply):
+    role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "deploy-never"}}
+    with pytest.raises(ManifestError, match="1 object would be outside the namespace"):
+        apply(role, config_map("a"))
+    assert api.find("/apis/rbac.authorization.k8s.io/v1/clusterroles/deploy-never") is None
+
+
+@pytest.fixture
+def elsewhere(api):
+    name = f"deploy-src-{secrets.token_hex(3)}"
+    uid = api.create("/api/v1/namespaces", {"metadata": {"name": name}})["metadata"]["uid"]
+    yield name
+    api.delete(f"/api/v1/namespaces/{name}", uid=uid)
+
+
+def make_secret(api, namespace, name, kind, **data):
+    body = {"apiVersion": "v1", "kind": "Secret", "type": kind, "metadata": {"name": name}, "stringData": data}
+    api.create(f"/api/v1/namespaces/{namespace}/secrets", body)
+
+
+def test_copies(api, namespace, elsewhere):
+    make_secret(api, elsewhere, "db", "Opaque", password="p")
+    api.create(f"/api/v1/namespaces/{elsewhere}/configmaps", config_map("ca", pem="x"))
+    assert copy_secret(api, f"{elsewhere}/db", namespace, name="database").name == "database"
+    assert copy_config_map(api, f"{elsewhere}/ca", namespace, labels=LABELS).name == "ca"
+    assert api.get(f"/api/v1/namespaces/{namespace}/secrets/database")["data"] == {"password": "cA=="}
+    assert api.get(f"/api/v1/namespaces/{namespace}/configmaps/ca")["data"] == {"pem": "x"}
+
+
+@pytest.mark.parametrize(
+    ("source", "error", "message"),
+    [
+        ("db", UsageError, "'db' is not NAMESPACE/NAME"),
+        (
+            "{elsewhere}/none",
+            DeployError,
+            "kubectl create secret generic none --from-file FILE --namespace {elsewhere}",
+        ),
+    ],
+)
+def test_copies_that_cannot_be_made(api, namespace, elsewhere, source, error, message):
+    with pytest.raises(error) as caught:
+        copy_secret(api, source.format(elsewhere=elsewhere), namespace)
+    assert message.format(elsewhere=elsewhere) in str(caught.value)
+
+
+def test_pull_secrets_are_attached_to_the_default_account(api, namespace, elsewhere):
+    path = f"/api/v1/namespaces/{namespace}/serviceaccounts/default"
+    make_secret(api, elsewhere, "wrong", "Opaque", a="b")
+    make_secret(
+        api, elsewhere, "pull", "kubernetes.io/dockerconfigjson", **{".dockerconfigjson": json.dumps({"auths": {}})}
+    )
+    with pytest.raises(UsageError, match="is of type Opaque, not a registry Secret"):
+        attach_pull_secrets(api, [f"{elsewhere}/pull", f"{elsewhere}/wrong"], namespace)
+    assert api.find(f"/api/v1/namespaces/{namespace}/secrets/pull") is None
+    attach_pull_secrets(api, [f"{elsewhere}/pull"], namespace)
+    assert api.get(path)["imagePullSecrets"] == [{"name": "pull"}]
