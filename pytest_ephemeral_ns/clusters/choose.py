@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +16,13 @@ from pytest_ephemeral_ns.clusters.cluster import Cluster
 from pytest_ephemeral_ns.clusters.contexts import IN_CLUSTER, choose_context, looks_local, require_permission
 from pytest_ephemeral_ns.clusters.current import connect, load_config, write_kubeconfig
 from pytest_ephemeral_ns.clusters.kubeconfig import Config
+from pytest_ephemeral_ns.clusters.loading import load_images
 from pytest_ephemeral_ns.clusters.probe import PROBE_TIMEOUT, answers
 from pytest_ephemeral_ns.connection import Connection
 from pytest_ephemeral_ns.deadline import Deadline
 from pytest_ephemeral_ns.errors import ClusterError, EphemeralNsError, UsageError
+
+__all__ = ["CHOICES", "close_cluster", "load_images", "open_cluster"]
 
 CHOICES = ("auto", "current", "kind", "embedded")
 TIMEOUT = 300.0  # seconds
@@ -138,54 +141,6 @@ def close_cluster(cluster: Cluster) -> None:
         from pytest_ephemeral_ns.clusters.embedded import cluster as embedded
 
         embedded.down(cluster.name)
-
-
-def load_images(
-    cluster: Cluster, images: Sequence[str | os.PathLike[str]], *, progress: Callable[[str], None] = _silent
-) -> None:
-    """Load image archives and local images into a cluster of our own, or into any kind cluster.
-
-    Args:
-        cluster: from :func:`open_cluster`.
-        images: archives as ``docker save`` writes them, or names of images that Docker has.
-        progress: called with one line.
-
-    Raises:
-        UsageError: a source is neither, or the cluster has no nodes of its own to load into.
-        ClusterError: loading failed.
-
-    Example:
-        >>> load_images(cluster, ["images/api.tar"])  # doctest: +SKIP
-    """
-    if not images:
-        return
-    progress(
-        f"loading {len(images)} image{'s' if len(images) > 1 else ''} into {cluster.provider} cluster {cluster.name}"
-    )
-    name = cluster.name.removeprefix("kind-") if cluster.provider == "current" else cluster.name
-    if cluster.provider == "kind" or name != cluster.name:
-        from pytest_ephemeral_ns.clusters import kind
-
-        kind.load(name, images)
-    elif cluster.provider == "embedded":
-        _load_embedded(name, images)
-    else:
-        raise UsageError(
-            f"images cannot be loaded into context {cluster.name}: only embedded and kind clusters take them",
-            command="push the images to a registry that the cluster can reach, and leave --ephemeral-ns-image out",
-        )
-
-
-def _load_embedded(name: str, images: Sequence[str | os.PathLike[str]]) -> None:
-    from pytest_ephemeral_ns.clusters import embedded
-    from pytest_ephemeral_ns.clusters.kind_program import save_image
-
-    with tempfile.TemporaryDirectory(prefix="ephemeral-ns-images-") as folder:
-        archives = [
-            Path(image) if Path(image).is_file() else save_image(os.fspath(image), Path(folder) / f"{index}.tar")
-            for index, image in enumerate(images)
-        ]
-        embedded.load(name, archives)
 
 
 # The ways to a cluster.

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pytest_ephemeral_ns.clusters.process import Finished, run
-from pytest_ephemeral_ns.errors import ClusterError, UsageError
+from pytest_ephemeral_ns.errors import ClusterError
 
 QUICK = 30.0  # seconds for a command that only looks
 DELETE_TIMEOUT = 120.0
@@ -170,35 +170,3 @@ def has_image(name: str) -> bool:
         return run([engine(), "image", "inspect", "--format", "{{.Id}}", name], timeout=QUICK).ok
     except OSError:
         return False
-
-
-def save_image(name: str, archive: Path, timeout: float = 300.0) -> Path:
-    """Write an image that the engine has to an archive.
-
-    Args:
-        name: the image.
-        archive: the file to write.
-        timeout: seconds.
-
-    Returns:
-        ``archive``.
-
-    Raises:
-        UsageError: the engine has no such image, or there is no engine and no such file.
-
-    Example:
-        >>> save_image("api:dev", Path("/tmp/api.tar"))  # doctest: +SKIP
-        PosixPath('/tmp/api.tar')
-    """
-    try:
-        done = run([engine(), "image", "save", "--output", archive, name], timeout=timeout)
-        evidence = [] if done.ok else done.complaint()[-3:] or [f"{engine()} image save: {done.how(timeout)}"]
-    except OSError as error:
-        evidence = [f"{engine()} is not installed ({error.strerror or error})"]
-    if evidence:
-        raise UsageError(
-            f"image {name} is neither an archive nor an image that {engine()} has",
-            evidence=evidence,
-            command=f"{engine()} pull {name}, or name an archive: --ephemeral-ns-image=FILE",
-        )
-    return archive

@@ -23,7 +23,7 @@ def load_images(cluster: Cluster, images: Sequence[str], *, progress: Callable[[
     """Load images into every node of a cluster.
 
     Args:
-        cluster: a kind or an embedded one.
+        cluster: a kind or an embedded one, also a kind cluster of the user's own that is the current context.
         images: paths of archives (``docker save`` or OCI layout), or image names.
         progress: told one line per image.
 
@@ -34,7 +34,8 @@ def load_images(cluster: Cluster, images: Sequence[str], *, progress: Callable[[
     Example:
         >>> load_images(cluster, ["build/api.tar", "busybox:1.36"], progress=print)  # doctest: +SKIP
     """
-    if cluster.provider == "current":
+    kind_name = _kind_name(cluster)
+    if cluster.provider == "current" and not kind_name:
         raise UsageError(
             f"images cannot be loaded into context {cluster.name}: its nodes are not ours",
             evidence=[f"--ephemeral-ns-image: {', '.join(images)}"],
@@ -46,28 +47,32 @@ def load_images(cluster: Cluster, images: Sequence[str], *, progress: Callable[[
     with tempfile.TemporaryDirectory(prefix="ephemeral-ns-images-") as folder:
         for image in images:
             progress(f"loading {image}")
-            _load(cluster, _source(cluster, image, Path(folder)))
+            source = _source(image, Path(folder), for_kind=bool(kind_name))
+            if kind_name:
+                from pytest_ephemeral_ns.clusters import kind
+
+                kind.load(kind_name, [source])
+            else:
+                from pytest_ephemeral_ns.clusters import embedded
+
+                embedded.load(cluster.name, [Path(source)])
 
 
-def _load(cluster: Cluster, source: str) -> None:
-    if cluster.provider == "kind":
-        from pytest_ephemeral_ns.clusters import kind
-
-        kind.load(cluster.name, [source])
-    else:
-        from pytest_ephemeral_ns.clusters import embedded
-
-        embedded.load(cluster.name, [Path(source)])
+def _kind_name(cluster: Cluster) -> str:
+    """Return the kind cluster's own name, also when it is the user's, found as the current context; else ``""``."""
+    if cluster.provider == "current" and cluster.name.startswith("kind-"):
+        return cluster.name.removeprefix("kind-")
+    return cluster.name if cluster.provider == "kind" else ""
 
 
-def _source(cluster: Cluster, image: str, folder: Path) -> str:
+def _source(image: str, folder: Path, *, for_kind: bool) -> str:
     """Return an archive, or for kind the name of an image that Docker has."""
     if Path(image).exists():
         return image
     made = paths.image_dir() / f"{image.replace('/', '_').replace(':', '-')}.tar"
     if made.is_file():
         return str(made)
-    return image if cluster.provider == "kind" else _saved(image, folder)
+    return image if for_kind else _saved(image, folder)
 
 
 def _saved(image: str, folder: Path) -> str:
