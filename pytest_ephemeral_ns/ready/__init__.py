@@ -9,5 +9,7 @@ PYTEST_DONT_REWRITE
 from __future__ import annotations
 
 from pytest_ephemeral_ns.ready.contract import await_contract, wait_for_contract
+from pytest_ephemeral_ns.ready.loop import wait_ready
+from pytest_ephemeral_ns.ready.report import ReadyReport, throttled
 
-__all__ = ["await_contract", "wait_for_contract"]
+__all__ = ["ReadyReport", "await_contract", "throttled", "wait_for_contract", "wait_ready"]

@@ -29,7 +29,7 @@ from pytest_ephemeral_ns.rules.status.platform import (
 )
 from pytest_ephemeral_ns.rules.status.pods import pod_verdict
 from pytest_ephemeral_ns.rules.status.related import Related, remember
-from pytest_ephemeral_ns.rules.status.services import ingress_verdict, service_verdict
+from pytest_ephemeral_ns.rules.status.services import WORKLOADS, ingress_verdict, service_verdict
 from pytest_ephemeral_ns.rules.status.storage import claim_verdict
 from pytest_ephemeral_ns.rules.status.workloads import (
     daemon_set_verdict,
@@ -80,17 +80,18 @@ _STORED_GROUPS = {
     "apps", "", "flowcontrol.apiserver.k8s.io", "certificates.k8s.io", "resource.k8s.io",
 }  # fmt: skip
 _WALK: dict[str, tuple[str, ...]] = {
-    "Deployment": ("ReplicaSet", "Pod", "PersistentVolumeClaim", "StorageClass", "Event"),
-    "ReplicaSet": ("Pod", "PersistentVolumeClaim", "StorageClass", "Event"),
-    "ReplicationController": ("Pod", "PersistentVolumeClaim", "StorageClass", "Event"),
-    "StatefulSet": ("Pod", "PersistentVolumeClaim", "StorageClass", "Event"),
+    "Deployment": ("ReplicaSet", "Pod", "Event"),
+    "ReplicaSet": ("Pod", "Event"),
+    "ReplicationController": ("Pod", "Event"),
+    "StatefulSet": ("Pod", "Event"),
     "DaemonSet": ("Pod", "Event"),
-    "Pod": ("PersistentVolumeClaim", "StorageClass", "Event"),
-    "Job": ("Pod", "PersistentVolumeClaim", "StorageClass", "Event"),
-    "Service": ("EndpointSlice", "Pod", "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Event"),
+    "Pod": ("Event",),
+    "Job": ("Pod", "Event"),
+    "Service": ("EndpointSlice", "Pod"),
     "Ingress": ("IngressClass",),
     "PersistentVolumeClaim": ("StorageClass", "Event"),
 }
+_CLAIMS = ("PersistentVolumeClaim", "StorageClass")
 
 
 def verdict(obj: Object, related: Related, now: datetime, graces: Graces) -> Verdict:
@@ -163,13 +164,26 @@ def gone_verdict(last: Object, related: Related, now: datetime, graces: Graces) 
     return not_ready("Gone", "", [known or cause], now)
 
 
-def needs(kind: str) -> tuple[str, ...]:
-    """Return the kinds that must be at hand to judge an object of this kind.
+def needs(kind: str, found: Verdict) -> tuple[str, ...]:
+    """Return the kinds that explain why an object of this kind is not ready; each one costs a list and a watch.
 
     Args:
         kind: for example ``"Deployment"``.
+        found: its verdict so far: what it says decides how far one has to look.
+
+    Example:
+        >>> needs("Deployment", Verdict("waiting", "Progressing"))
+        ('ReplicaSet', 'Pod', 'Event')
     """
-    return _WALK.get(kind, ())
+    wanted = _WALK.get(kind, ())
+    if kind == "Service":
+        if any(cause.topic == "endpoints" and cause.reason != "NoReadyEndpoints" for cause in found.causes):
+            wanted += WORKLOADS
+        if any(cause.topic == "balancer" for cause in found.causes):
+            wanted += ("Event",)
+    elif any("persistentvolumeclaim" in cause.message.lower() for cause in found.causes):
+        wanted += _CLAIMS
+    return wanted
 
 
 def is_stored_only(api_version: str, kind: str) -> bool:
