@@ -101,6 +101,7 @@ def start_node(spec: NodeSpec) -> NodeProcess:
     end(spec)
     prepare_network(spec)
     spec.logs.mkdir(exist_ok=True)
+    node_cgroups.remove(spec.identity)  # of pods that ended with the sandbox before; the kubelet would look into them
     node_cgroups.create(spec.identity)
     node_config.write_config(spec)
     containerd.write_config(spec, PAUSE, _snapshotter(spec))

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 RESOLVERS = (Path("/run/systemd/resolve/resolv.conf"), Path("/etc/resolv.conf"))
 
+# Whose size the kubelet can tell; on another file system it would not start if it had to.
+MEASURED = ("ext", "xfs", "btrfs", "zfs", "overlay", "tmpfs", "nfs")
+
 
 def write_config(spec: NodeSpec) -> None:
     """Write the configuration files of kubelet and kube-proxy, and the pods' name servers."""
@@ -46,6 +49,17 @@ def _is_loopback(server: str) -> bool:
         return ipaddress.ip_address(server.partition("%")[0]).is_loopback
     except ValueError:
         return True
+
+
+def file_system(directory: Path) -> str:
+    """Return the type of the file system that a directory is on, for example ``"ext4"``."""
+    best, kind = Path("/"), ""
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        before, _, after = line.partition(" - ")
+        point = Path(before.split()[4])
+        if point in (directory, *directory.parents) and len(point.parts) >= len(best.parts):
+            best, kind = point, after.split()[0]
+    return kind
 
 
 def kubelet_command(spec: NodeSpec) -> list[str]:
@@ -89,7 +103,7 @@ def _kubelet(spec: NodeSpec) -> dict[str, Any]:
         "failCgroupV1": False,
         "failSwapOn": False,
         "enforceNodeAllocatable": [],
-        "localStorageCapacityIsolation": False,
+        "localStorageCapacityIsolation": file_system(spec.directory).startswith(MEASURED),
         "oomScoreAdj": 0,
         # A test machine's disk may be nearly full; that is no reason to evict a test's pods or to lose its images.
         "evictionHard": {"memory.available": "64Mi", "nodefs.available": "0%", "nodefs.inodesFree": "0%"},

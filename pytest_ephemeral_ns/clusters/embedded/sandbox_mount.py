@@ -31,9 +31,9 @@ def mount(source: str, target: Path | str, kind: str = "", flags: int = 0, optio
     _check(result, "mount", target)
 
 
-def bind(source: Path, target: Path, *, read_only: bool = False) -> None:
+def bind(source: Path, target: Path, *, read_only: bool = False, recursive: bool = True) -> None:
     """Let ``source``, and what is mounted below it, appear at ``target`` too, which must exist."""
-    mount(str(source), target, flags=BIND | RECURSIVE)
+    mount(str(source), target, flags=BIND | (RECURSIVE if recursive else 0))
     if read_only:
         mount("none", target, flags=BIND | REMOUNT | READ_ONLY | _kept_flags(target))
 

@@ -49,7 +49,7 @@ def enter(spec: NodeSpec) -> None:
     mount("tmpfs", root / "run", "tmpfs", options="mode=755")
     for name, mode in (("var", 0o755), ("tmp", 0o1777)):
         _own_folder(spec, root, name, mode)
-    _show(spec.directory, root)
+    _show(spec.directory, root, recursive=False)  # or the new root would be seen within itself
     for path in _needed(spec):
         _show(path, root, read_only=True)
     _pin_machine_settings(spec, root)
@@ -90,14 +90,14 @@ def _needed(spec: NodeSpec) -> Iterable[Path]:
     return [path for path in dict.fromkeys(paths) if not any(folder in path.parents for folder in covered)]
 
 
-def _show(source: Path, root: Path, *, read_only: bool = False) -> None:
+def _show(source: Path, root: Path, *, read_only: bool = False, recursive: bool = True) -> None:
     target = root / source.relative_to("/")
     if source.is_dir():
         target.mkdir(parents=True, exist_ok=True)
     else:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.touch()
-    bind(source, target, read_only=read_only)
+    bind(source, target, read_only=read_only, recursive=recursive)
 
 
 def _pin_machine_settings(spec: NodeSpec, root: Path) -> None:
