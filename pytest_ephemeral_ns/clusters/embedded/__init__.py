@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["down", "names", "status", "up"]
+__all__ = ["down", "load", "names", "status", "up"]
 
 
 def __getattr__(name: str) -> Any:

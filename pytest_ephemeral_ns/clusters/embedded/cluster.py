@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,11 @@ from pytest_ephemeral_ns.clusters.embedded.processes import ProcessId
 from pytest_ephemeral_ns.clusters.embedded.state import FAILED, READY, Home, Spec, Status
 from pytest_ephemeral_ns.connection import Connection
 from pytest_ephemeral_ns.deadline import Deadline
-from pytest_ephemeral_ns.errors import ClusterError
+from pytest_ephemeral_ns.errors import ClusterError, EphemeralNsError
 
-VERSION = "v1.35.4"
 _STOP_TIMEOUT = 30.0  # seconds for a supervisor to stop everything by itself
 _POLL = 0.02
+_PROGRAMS = {"real": ["node"], "simulated": ["simulated"], "none": []}  # beside the control plane
 
 Progress = Callable[[str], None]
 
@@ -39,6 +39,7 @@ def up(
     owner_pid: int | None = None,
     progress: Progress = lambda line: None,
     timeout: float = 120.0,
+    egress: bool = False,
 ) -> Cluster:
     """Start a cluster, or return the one of this name that runs already.
 
@@ -48,6 +49,7 @@ def up(
         owner_pid: the process whose end ends the cluster, however it ends; ``None``: it runs until :func:`down`.
         progress: called with one line of text for each step.
         timeout: seconds for the start; fetching and building the programs is not part of it.
+        egress: whether a real node and its pods may reach what this machine reaches, for example a registry.
 
     Returns:
         The cluster. ``started`` says whether this call started it.
@@ -65,9 +67,11 @@ def up(
         if status is not None and status.alive and status.phase == READY:
             return _cluster(home, status, started=False)
         _clean_up(home, status)
-        bin_dir = ensure(["control-plane"], progress)
         owner = ProcessId.of(owner_pid) if owner_pid is not None else None
-        spec = Spec(nodes="none", bin_dir=str(bin_dir), owner=owner, timeout=timeout)
+        nodes = _possible(nodes)
+        bin_dir = ensure(["control-plane", *_PROGRAMS[nodes]], progress)
+        images = tuple(str(archive) for archive in _images(bin_dir, progress)) if nodes == "real" else ()
+        spec = Spec(nodes, str(bin_dir), owner, timeout, images, egress)
         return _cluster(home, _start(home, spec, progress), started=True)
 
 
@@ -118,7 +122,7 @@ def status(name: str = "default") -> dict[str, Any]:
         "restarts": dict(known.restarts),
         "containment": known.containment,
         "error": dict(known.error),
-        "version": VERSION,
+        "version": known.version,
     }
 
 
@@ -128,6 +132,59 @@ def names() -> list[str]:
     if not root.is_dir():
         return []
     return sorted(entry.name for entry in root.iterdir() if (entry / "status.json").is_file())
+
+
+def load(name: str, archives: Sequence[Path]) -> list[str]:
+    """Import image archives into a cluster's real node.
+
+    Args:
+        name: the cluster's name.
+        archives: files of ``docker save``, or OCI layouts.
+
+    Returns:
+        The full names of the images that arrived.
+
+    Raises:
+        UsageError: an archive is not one.
+        ClusterError: there is no such cluster, or it has no real node.
+    """
+    from pytest_ephemeral_ns.clusters.embedded import containerd, real_node
+
+    home = Home.of(name)
+    known = Status.read(home)
+    if known is None or not known.alive:
+        raise ClusterError(
+            f"embedded cluster {name!r} is not running", command=f"ephemeral-ns cluster up --name {name}"
+        )
+    spec = real_node.recorded(home)
+    if spec is None:
+        raise ClusterError(
+            f"images cannot be loaded into embedded cluster {name!r}: it has no real node (nodes: {known.nodes})",
+            command=f"ephemeral-ns cluster down --name {name}; ephemeral-ns cluster up --name {name} --nodes real",
+        )
+    return containerd.load(spec, archives)
+
+
+def _possible(nodes: str) -> str:
+    """Return what ``auto`` means here; refuse a real node where there can be none."""
+    if nodes not in ("auto", "real"):
+        return nodes
+    from pytest_ephemeral_ns.clusters.embedded.node import missing
+
+    reasons = missing()
+    if nodes == "real" and reasons:
+        raise ClusterError(
+            "a real node is not possible here",
+            evidence=reasons,
+            command="--ephemeral-ns-nodes=none or simulated needs nothing of this; make demo installs what it can",
+        )
+    return "none" if reasons else "real"
+
+
+def _images(bin_dir: Path, progress: Progress) -> list[Path]:
+    from pytest_ephemeral_ns.clusters.embedded.images import COREDNS, PAUSE, ensure_images
+
+    return ensure_images((PAUSE, COREDNS), progress, bin_dir=bin_dir)
 
 
 def _start(home: Home, spec: Spec, progress: Progress) -> Status:
@@ -208,6 +265,10 @@ def _clean_up(home: Home, status: Status | None) -> None:
         return
     for process in reversed(list(status.processes.values())):
         process.end(5.0)
+    if (home.path / "node").exists():
+        from pytest_ephemeral_ns.clusters.embedded import real_node
+
+        real_node.clean_up(home)
     survivors = [name for name, process in status.processes.items() if process.alive()]
     if survivors:
         raise ClusterError(
@@ -228,7 +289,7 @@ def _cluster(home: Home, status: Status, *, started: bool) -> Cluster:
         context=home.context,
         kubeconfig=(str(home.kubeconfig),),
     )
-    return Cluster("embedded", home.name, connection, home.kubeconfig, status.nodes, started, VERSION)
+    return Cluster("embedded", home.name, connection, home.kubeconfig, status.nodes, started, status.version)
 
 
 @contextlib.contextmanager
@@ -269,7 +330,12 @@ def main() -> int:
         "status": lambda: status(arguments.name),
         "names": names,
     }
-    sys.stdout.write(json.dumps(results[arguments.action](), indent=1) + "\n")
+    try:
+        result = results[arguments.action]()
+    except EphemeralNsError as error:
+        _to_stderr(str(error))
+        return 1
+    sys.stdout.write(json.dumps(result, indent=1) + "\n")
     return 0
 
 

@@ -45,6 +45,7 @@ class Plan:
         address: where the API server listens; the node's side of the machine if there is a node, else loopback.
         ports: host ports of ``api``, ``etcd`` and ``etcd-peer``.
         pod_range: addresses of pods, with a real node.
+        network: index of the address ranges, with a real node.
     """
 
     home: Home
@@ -53,6 +54,7 @@ class Plan:
     address: str
     ports: dict[str, int]
     pod_range: str = ""
+    network: int | None = None
 
     @property
     def server(self) -> str:
@@ -122,7 +124,6 @@ def api_server(plan: Plan) -> Component:
     # Only pods look the API server up as a Service; without them nobody needs its endpoints.
     endpoints = "lease" if plan.nodes == "real" else "none"
     advertised = plan.address if plan.nodes == "real" else _NOWHERE
-    kubelet = (f"--kubelet-certificate-authority={pki}/ca.crt",) if plan.nodes == "real" else ()
     return Component(
         "kube-apiserver",
         (
@@ -157,7 +158,6 @@ def api_server(plan: Plan) -> Component:
             f"--kubelet-client-certificate={pki}/kubelet-client.crt",
             f"--kubelet-client-key={pki}/kubelet-client.key",
             "--kubelet-preferred-address-types=InternalIP",  # a node's name means nothing to this machine's DNS
-            *kubelet,
             "--profiling=false",
             f"--cert-dir={plan.home.path}",
         ),
@@ -168,7 +168,7 @@ def controller_manager(plan: Plan) -> Component:
     """Return the controllers, all with one identity: a ServiceAccount each costs 5 s at the start."""
     pki = plan.home.pki
     ranges = {"real": plan.pod_range, "simulated": _SIMULATED_PODS}.get(plan.nodes)
-    pods = ("--allocate-node-cidrs=true", f"--cluster-cidr={ranges}") if ranges else ("--allocate-node-cidrs=false",)
+    pods = (f"--cluster-cidr={ranges}", "--node-cidr-mask-size=22") if ranges else ()
     return Component(
         "kube-controller-manager",
         (
@@ -182,8 +182,8 @@ def controller_manager(plan: Plan) -> Component:
             f"--cluster-signing-cert-file={pki}/ca.crt",
             f"--cluster-signing-key-file={pki}/ca.key",
             f"--service-cluster-ip-range={SERVICE_RANGE}",
+            f"--allocate-node-cidrs={'true' if pods else 'false'}",
             *pods,
-            f"--enable-hostpath-provisioner={'true' if plan.nodes == 'real' else 'false'}",
             "--concurrent-namespace-syncs=50",
             "--concurrent-deployment-syncs=20",
             "--concurrent-replicaset-syncs=20",

@@ -53,7 +53,8 @@ def prepare(spec: NodeSpec) -> None:
 
 def hand_over(spec: NodeSpec, pid: int) -> None:
     """Move the node's end into the network namespace of a process."""
-    batch([f"link set {spec.node_link} netns {pid} name eth0"])
+    # By path, not by number: the program may run in a PID namespace where the number means another process, or none.
+    batch([f"link set {spec.node_link} netns /proc/{pid}/ns/net name eth0"])
 
 
 def set_up_inside(spec: NodeSpec) -> None:

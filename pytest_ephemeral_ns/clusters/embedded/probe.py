@@ -67,14 +67,15 @@ class Probe:
         """Whether an object is there."""
         return self.request("GET", path)[0] == 200
 
-    def apply(self, path: str, manifest: dict[str, Any]) -> dict[str, Any]:
+    def apply(self, manifest: dict[str, Any]) -> dict[str, Any]:
         """Apply one object of the cluster's own, by server-side apply.
 
         Raises:
             ClusterError: the API server refused it.
         """
         name = f"{manifest['kind']}/{manifest['metadata']['name']}"
-        status, answer = self.request("PATCH", f"{path}?fieldManager=ephemeral-ns-cluster&force=true", manifest)
+        path = f"{_path(manifest)}?fieldManager=ephemeral-ns-cluster&force=true"
+        status, answer = self.request("PATCH", path, manifest)
         if status not in (200, 201):
             raise ClusterError(
                 f"{name} was refused by the new cluster: {status or 'no answer'}", evidence=[str(answer)]
@@ -84,3 +85,13 @@ class Probe:
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
+
+
+def _path(manifest: dict[str, Any]) -> str:
+    """Return an object's path. The plural is always the simple one for the few kinds that a cluster starts with."""
+    metadata, kind = manifest["metadata"], manifest["kind"].lower()
+    plural = f"{kind}es" if kind.endswith("ss") else f"{kind}s"
+    version = manifest["apiVersion"]
+    root = f"/apis/{version}" if "/" in version else f"/api/{version}"
+    space = f"/namespaces/{metadata['namespace']}" if "namespace" in metadata else ""
+    return f"{root}{space}/{plural}/{metadata['name']}"

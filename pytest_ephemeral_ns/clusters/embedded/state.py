@@ -91,6 +91,11 @@ class Home:
         self.path.mkdir(mode=0o700, parents=True)
         self.logs.mkdir(mode=0o700)
 
+    def keep_node_logs(self) -> None:
+        """Copy a node's logs, which end with the node, to where the others are; links stay links."""
+        if (self.path / "node" / "logs").is_dir():
+            shutil.copytree(self.path / "node" / "logs", self.logs / "node", symlinks=True, dirs_exist_ok=True)
+
     def remove(self, *, keep_logs: bool = False) -> None:
         """Remove the folder; with ``keep_logs``, all but the logs and what the cluster's end was."""
         if not keep_logs:
@@ -114,12 +119,16 @@ class Spec:
         bin_dir: where the programs are.
         owner: the process whose end is the cluster's end; ``None`` for one that runs until it is taken down.
         timeout: seconds in which it has to be usable.
+        images: archives that a real node imports at its start.
+        egress: whether a real node may reach what this machine reaches.
     """
 
     nodes: str
     bin_dir: str
     owner: ProcessId | None = None
     timeout: float = 120.0
+    images: tuple[str, ...] = ()
+    egress: bool = False
 
     def write(self, home: Home) -> None:
         """Write it into the cluster's folder."""
@@ -129,7 +138,7 @@ class Spec:
     def read(cls, home: Home) -> Spec:
         """Read what :meth:`write` wrote."""
         data = json.loads((home.path / "spec.json").read_bytes())
-        return cls(**{**data, "owner": ProcessId.from_dict(data["owner"])})
+        return cls(**{**data, "owner": ProcessId.from_dict(data["owner"]), "images": tuple(data["images"])})
 
 
 @dataclass(frozen=True)
@@ -147,6 +156,7 @@ class Status:
         network: index of the cluster's address ranges; ``None`` without a real node.
         containment: ``"pid namespace"``, or ``"process list"`` where the system has nothing better.
         restarts: how often a component had to be started again.
+        version: what the API server says that it is.
         error: why it failed: ``summary``, ``evidence``, ``command``.
     """
 
@@ -160,6 +170,7 @@ class Status:
     network: int | None = None
     containment: str = ""
     restarts: Mapping[str, int] = field(default_factory=dict)
+    version: str = ""
     error: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -13,32 +13,32 @@ import contextlib
 import os
 import select
 import signal
-import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
-from pytest_ephemeral_ns.clusters.embedded import certificates, containment, control_plane, processes
+from pytest_ephemeral_ns.clusters.embedded import certificates, containment, control_plane
 from pytest_ephemeral_ns.clusters.embedded.control_plane import Component, Plan
+from pytest_ephemeral_ns.clusters.embedded.probe import Probe
 from pytest_ephemeral_ns.clusters.embedded.processes import ProcessId, Watch
+from pytest_ephemeral_ns.clusters.embedded.running import PortTaken, Running
 from pytest_ephemeral_ns.clusters.embedded.state import FAILED, READY, STARTING, STOPPING, Home, Spec, Status
 from pytest_ephemeral_ns.deadline import Deadline
 from pytest_ephemeral_ns.errors import ClusterError, EphemeralNsError
 
+if TYPE_CHECKING:
+    from pytest_ephemeral_ns.clusters.embedded.real_node import RealNode
+
 _POLL = 0.03  # seconds between two questions whether a component is ready
-_GRACE = 4.0  # seconds that a component gets to end by itself
-_MAX_RESTARTS = 5
-_STABLE = 60.0  # seconds after which a component's restarts are forgotten
+_PORT_ATTEMPTS = 3
 
 
 class Stopped(Exception):
     """Somebody wants the cluster to end while it is still starting."""
-
-
-class PortTaken(ClusterError):
-    """Somebody else took a port between our choice and the component's start."""
 
 
 class Supervisor:
@@ -51,9 +51,9 @@ class Supervisor:
     def __init__(self, home: Home) -> None:
         self.home = home
         self.spec = Spec.read(home)
-        self.children: dict[str, subprocess.Popen[bytes]] = {}
-        self.components: dict[str, Component] = {}
-        self.started_at: dict[str, float] = {}
+        self.running = Running(home)
+        self.node: RealNode | None = None
+        self.node_started = 0.0
         self.owner = Watch(self.spec.owner) if self.spec.owner else None
         self.stop_wanted = False
         self._wake_read, self._wake_write = _pipe()
@@ -74,8 +74,6 @@ class Supervisor:
         except EphemeralNsError as error:
             return self._fail(error)
         except Exception as error:  # a defect of ours must not look like a cluster that is still starting
-            import traceback
-
             return self._fail(ClusterError(f"the supervisor failed: {error!r}", evidence=[traceback.format_exc()]))
         self._say(phase=STOPPING, message="stopping")
         self._stop()
@@ -83,128 +81,106 @@ class Supervisor:
         return 0
 
     def _start(self) -> None:
+        deadline = Deadline.after(self.spec.timeout)
         first = containment.contain()
         self._say(containment="pid namespace" if first else "process list")
-        deadline = Deadline.after(self.spec.timeout)
-        for attempt in range(3):
+        for attempt in range(1, _PORT_ATTEMPTS + 1):
             try:
-                return self._start_control_plane(deadline)
+                plan = self._plan()
+                self._start_api_server(plan, deadline)
+                break
             except PortTaken:
                 self._stop()
-                if attempt == 2:
+                if attempt == _PORT_ATTEMPTS:
                     raise
-        return None
+        self._start_rest(plan, deadline)
+        self._say(phase=READY, message="ready")
 
-    def _start_control_plane(self, deadline: Deadline) -> None:
-        from pytest_ephemeral_ns.clusters.embedded.probe import Probe
+    def _plan(self) -> Plan:
+        address, pods, network = "127.0.0.1", "", None
+        if self.spec.nodes == "real":
+            from pytest_ephemeral_ns.clusters.embedded.real_node import RealNode
 
-        plan = self._plan()
-        self._say(ports=plan.ports, message="writing certificates")
-        certificates.write_all(self.home.pki, server_names=plan.server_names)
+            self.node = RealNode(self.home, Path(self.spec.bin_dir), self.spec.images, egress=self.spec.egress)
+            ranges = self.node.claim()
+            # This machine's end of the link is an address that both sides have, and nobody else: not 0.0.0.0, which
+            # would open the API server to the whole network, and not loopback, which the node could not reach.
+            address, pods, network = ranges.host_ip, ranges.pods, ranges.index
+        ports = control_plane.free_ports(address)
+        return Plan(self.home, Path(self.spec.bin_dir), self.spec.nodes, address, ports, pods, network)
+
+    def _start_api_server(self, plan: Plan, deadline: Deadline) -> None:
+        self._say(ports=plan.ports, network=plan.network, message="writing certificates")
+        node = (self.node.spec.name, self.node.spec.node_ip) if self.node else None
+        certificates.write_all(self.home.pki, server_names=plan.server_names, node=node)
         for client in ("controller-manager", "scheduler", "kwok"):
             self._kubeconfig(plan, client, self.home.pki / f"{client}.kubeconfig")
         self._kubeconfig(plan, "admin", self.home.kubeconfig)
-        self._say(message="starting etcd and kube-apiserver")
-        self._spawn(control_plane.etcd(plan))
-        self._spawn(control_plane.api_server(plan))
-        probe = Probe(plan.server, self.home.pki)
-        with contextlib.closing(probe):
+        self._say(server=plan.server, message="starting etcd and kube-apiserver")
+        self._launch(control_plane.etcd(plan))
+        self._launch(control_plane.api_server(plan))
+        with contextlib.closing(Probe(plan.server, self.home.pki)) as probe:
             self._until(probe.ready, deadline, "kube-apiserver")
-            self._say(message="starting kube-controller-manager and kube-scheduler")
-            self._spawn(control_plane.controller_manager(plan))
-            self._spawn(control_plane.scheduler(plan))
+            self._say(version=probe.request("GET", "/version")[1]["gitVersion"])
+
+    def _start_rest(self, plan: Plan, deadline: Deadline) -> None:
+        self._say(message="starting kube-controller-manager and kube-scheduler")
+        self._launch(control_plane.controller_manager(plan))
+        self._launch(control_plane.scheduler(plan))
+        with contextlib.closing(Probe(plan.server, self.home.pki)) as probe:
+            if self.node:
+                self._say(message="starting the node")
+                self._start_node(plan.server)
+                self.node.apply_addons(probe)
             account = "/api/v1/namespaces/default/serviceaccounts/default"
             self._until(lambda: probe.exists(account), deadline, "kube-controller-manager")
-        self._say(phase=READY, message="ready", server=plan.server)
+            if self.node:
+                node = self.node
+                self._say(message="waiting for the node and its DNS")
+                self._until(lambda: node.ready(probe), deadline, "node")
 
-    def _plan(self) -> Plan:
-        address = "127.0.0.1"
-        return Plan(
-            home=self.home,
-            bin_dir=Path(self.spec.bin_dir),
-            nodes=self.spec.nodes,
-            address=address,
-            ports=control_plane.free_ports(address),
-        )
+    def _start_node(self, server: str) -> None:
+        assert self.node
+        self.node_started = time.monotonic()
+        self.node.start(server)
 
     def _kubeconfig(self, plan: Plan, client: str, path: Path) -> None:
         certificates.write_kubeconfig(
             path, pki=self.home.pki, client=client, server=plan.server, context=self.home.context
         )
 
-    # -- components ------------------------------------------------------------------------------------------------
-
-    def _spawn(self, component: Component) -> None:
-        log = self.home.log(component.name)
-        try:
-            child = processes.spawn(
-                component.argv, log=log, cwd=self.home.path, env=processes.environment(self.home.path)
-            )
-        except OSError as error:
-            raise ClusterError(
-                f"{component.name} cannot be started: {error.strerror or error}",
-                evidence=[f"program: {component.argv[0]}"],
-            ) from error
-        self.components[component.name] = component
-        self.children[component.name] = child
-        self.started_at[component.name] = time.monotonic()
-        identity = ProcessId.of(child.pid)
-        self._say(processes={**self.status.processes, component.name: identity})
+    def _launch(self, component: Component) -> None:
+        self.running.start(component)
+        self._say(processes=self.running.identities())
 
     def _until(self, done: Callable[[], bool], deadline: Deadline, component: str) -> None:
         """Ask whether something is ready until it is, as long as every component runs and nobody wants us to end."""
         while not done():
-            self._refuse_dead()
+            self.running.refuse_dead()
             if deadline.expired:
                 raise ClusterError(
                     f"{component} is not ready after {deadline.budget:g} s",
-                    evidence=self._log_evidence(component),
+                    evidence=self.running.evidence(component),
                     command=f"less {self.home.log(component)}",
                 )
             self._pause(_POLL)
             if self._should_end():
                 raise Stopped
 
-    def _refuse_dead(self) -> None:
-        for name, child in self.children.items():
-            code = child.poll()
-            if code is None:
-                continue
-            evidence = self._log_evidence(name)
-            kind = PortTaken if any("address already in use" in line for line in evidence) else ClusterError
-            raise kind(
-                f"{name} ended while the cluster was starting: {processes.describe_exit(code)}",
-                evidence=evidence,
-                command=f"less {self.home.log(name)}",
-            )
-
-    def _log_evidence(self, component: str) -> list[str]:
-        log = self.home.log(component)
-        return [*processes.last_lines(log), f"log: {log}"]
-
     # -- watching --------------------------------------------------------------------------------------------------
 
     def _watch(self) -> None:
+        # Without a descriptor for the owner's end it has to be looked for; a component's end is a signal.
+        blind = self.owner is not None and self.owner.descriptor is None
         while not self._should_end():
-            for name, child in list(self.children.items()):
-                if (code := child.poll()) is not None:
-                    self._restart(name, code)
-            # Without a descriptor for the owner's end it has to be looked for; a component's end is a signal.
-            self._pause(None if self.owner is None or self.owner.descriptor is not None else 0.5)
-
-    def _restart(self, name: str, code: int) -> None:
-        recent = time.monotonic() - self.started_at[name] < _STABLE
-        count = self.status.restarts.get(name, 0) + 1 if recent else 1
-        if count > _MAX_RESTARTS:
-            raise ClusterError(
-                f"{name} keeps ending within {_STABLE:g} s of its start: {processes.describe_exit(code)}",
-                evidence=self._log_evidence(name),
-                command=f"less {self.home.log(name)}",
-            )
-        with self.home.log(name).open("ab") as log:
-            log.write(f"--- ended: {processes.describe_exit(code)}; started again by the supervisor\n".encode())
-        self._spawn(self.components[name])
-        self._say(restarts={**self.status.restarts, name: count})
+            restarted = self.running.restart_dead()
+            if self.node and self.node.ended():
+                restarted = True
+                self.running.count_restart("node", "its sandbox ended", time.monotonic() - self.node_started)
+                self._start_node(self.status.server)
+            if restarted:
+                self._say(processes=self.running.identities(), restarts=self.running.restarts)
+            self._pause(0.5 if blind else None)
 
     def _should_end(self) -> bool:
         return self.stop_wanted or (self.owner is not None and self.owner.gone())
@@ -230,21 +206,18 @@ class Supervisor:
     # -- the end ---------------------------------------------------------------------------------------------------
 
     def _stop(self) -> None:
-        """End every component, the last one first; what does not end by itself is killed."""
-        for name, child in reversed(list(self.children.items())):
-            if child.poll() is None:
-                child.terminate()
-            try:
-                child.wait(_GRACE)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait(_GRACE)
-            del self.children[name]
+        """End everything, the last first."""
+        if self.node:
+            self.node.clean_up()
+            self.node = None
+        self.running.stop()
 
     def _fail(self, error: EphemeralNsError) -> int:
+        report = {"summary": error.summary, "evidence": list(error.evidence), "command": error.command}
+        with contextlib.suppress(OSError):
+            self.home.keep_node_logs()
         self._stop()
         self.home.remove(keep_logs=True)
-        report = {"summary": error.summary, "evidence": list(error.evidence), "command": error.command}
         self._say(phase=FAILED, message=error.summary, error=report)
         return 1
 

@@ -1,0 +1,124 @@
+"""A real node as a part of a cluster: its ranges, credentials, start, add-ons; this module must never hold a thread.
+
+PYTEST_DONT_REWRITE
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pytest_ephemeral_ns.clusters.embedded import certificates, node, ranges
+from pytest_ephemeral_ns.clusters.embedded.addons import addons
+from pytest_ephemeral_ns.clusters.embedded.control_plane import DNS_SERVICE, SERVICE_RANGE
+from pytest_ephemeral_ns.clusters.embedded.node_spec import NodeSpec
+from pytest_ephemeral_ns.clusters.embedded.probe import Probe
+from pytest_ephemeral_ns.clusters.embedded.state import Home
+
+
+class RealNode:
+    """The node of one cluster.
+
+    Args:
+        home: the cluster's folder.
+        bin_dir: where kubelet and kube-proxy are.
+        images: archives that it imports at its start: what pods are made from, and CoreDNS.
+        egress: whether pods may reach what this machine reaches.
+    """
+
+    def __init__(self, home: Home, bin_dir: Path, images: Sequence[str], *, egress: bool) -> None:
+        self.home = home
+        self.process: node.NodeProcess | None = None
+        self.ranges = ranges.Ranges(0)
+        self.spec = NodeSpec(
+            directory=home.path / "node",
+            name=f"{home.name}-node",
+            bin_dir=bin_dir,
+            server="",
+            kubelet_kubeconfig=home.pki / "kubelet.kubeconfig",
+            proxy_kubeconfig=home.pki / "kube-proxy.kubeconfig",
+            ca_file=home.pki / "ca.crt",
+            pod_range="",
+            service_range=SERVICE_RANGE,
+            dns_ip=DNS_SERVICE,
+            host_ip="",
+            node_ip="",
+            index=0,
+            images=tuple(Path(image) for image in images),
+            egress=egress,
+        )
+
+    def claim(self) -> ranges.Ranges:
+        """Take address ranges, and make this machine's end of the link, on which the API server will listen."""
+
+        def take(found: ranges.Ranges) -> None:
+            self.spec = dataclasses.replace(
+                self.spec, pod_range=found.pods, host_ip=found.host_ip, node_ip=found.node_ip, index=found.index
+            )
+            node.prepare_network(self.spec)
+
+        self.ranges = ranges.claim(take)
+        return self.ranges
+
+    def start(self, server: str) -> None:
+        """Start the node, or start it again."""
+        self.spec = dataclasses.replace(self.spec, server=server)
+        for client, path in (("kubelet", self.spec.kubelet_kubeconfig), ("kube-proxy", self.spec.proxy_kubeconfig)):
+            certificates.write_kubeconfig(
+                path, pki=self.home.pki, client=client, server=server, context=self.home.context
+            )
+        self.process = node.start_node(self.spec)
+
+    def apply_addons(self, probe: Probe) -> None:
+        """Give the cluster DNS and storage."""
+        for manifest in addons(self.spec):
+            probe.apply(manifest)
+
+    def ready(self, probe: Probe) -> bool:
+        """Whether pods can run and find each other by name."""
+        if self.process is not None:
+            self.process.check()
+        return _is(probe, f"/api/v1/nodes/{self.spec.name}", "Ready") and _is(
+            probe, "/apis/apps/v1/namespaces/kube-system/deployments/coredns", "Available"
+        )
+
+    def ended(self) -> bool:
+        """Whether it was started and has ended by itself."""
+        return self.process is not None and self.process.unshare.poll() is not None
+
+    def clean_up(self) -> None:
+        """End it and remove everything of it."""
+        if self.process is not None:
+            self.process.stop()
+            self.process = None
+        node.clean_up(self.spec)
+
+
+def recorded(home: Home) -> NodeSpec | None:
+    """Return what a cluster's node was made from; ``None`` if the cluster has no node."""
+    return node.recorded(home.path / "node")
+
+
+def clean_up(home: Home) -> None:
+    """Remove what a killed supervisor left of its node; does nothing when there was none."""
+    if spec := recorded(home):
+        node.clean_up(spec)
+        _wait_for_link_to_vanish(spec)
+
+
+def _wait_for_link_to_vanish(spec: NodeSpec) -> None:
+    """The kernel takes a sandbox's links away some time after its last process ended."""
+    end = time.monotonic() + 5
+    while Path("/sys/class/net", spec.host_link).exists() and time.monotonic() < end:
+        time.sleep(0.02)
+
+
+def _is(probe: Probe, path: str, condition: str) -> bool:
+    status, found = probe.request("GET", path)
+    if status != 200:
+        return False
+    conditions: list[dict[str, Any]] = found.get("status", {}).get("conditions") or []
+    return any(one["type"] == condition and one["status"] == "True" for one in conditions)
