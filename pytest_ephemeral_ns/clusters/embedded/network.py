@@ -26,14 +26,14 @@ LAST_RESORT = 97_097
 
 
 def prepare(spec: NodeSpec) -> None:
-    """Make the veth pair, its host end's address and the route for pods; does nothing when they are there.
+    """Make the veth pair, its host end's address and the routes; does nothing when they are there.
 
     Raises:
         ClusterError: the link's name or an address range is in use by something else.
     """
     if is_ours(spec) and _exists(spec.node_link):
         return
-    remove(spec)
+    _remove_link(spec)
     _refuse_conflicts(spec)
     commands = [
         f"link add {spec.host_link} type veth peer name {spec.node_link}",
@@ -41,12 +41,12 @@ def prepare(spec: NodeSpec) -> None:
         f"link set {spec.node_link} addrgenmode none",
         f"addr add {spec.host_ip}/30 dev {spec.host_link}",
         # The API server listens on this address, and it must stay when the link goes with the sandbox.
-        f"addr add {spec.host_ip}/32 dev lo label lo:{spec.host_link}",
+        f"addr replace {spec.host_ip}/32 dev lo label {_label(spec)}",
         # The node's end is not up yet, so the kernel has to be told that the next hop is on this link.
         f"route add {spec.pod_range} via {spec.node_ip} dev {spec.host_link} onlink",
+        *(f"route replace unreachable {net} metric {LAST_RESORT}" for net in _nets(spec)),
     ]
     batch(commands)
-    batch([f"route replace unreachable {net} metric {LAST_RESORT}" for net in _nets(spec)])
     if spec.egress:
         network_egress.allow(spec)
 
@@ -78,14 +78,24 @@ def set_up_inside(spec: NodeSpec) -> None:
 
 
 def remove(spec: NodeSpec) -> None:
-    """Remove the link, and with it the address and the route for pods; only if it is ours."""
+    """Remove everything that :func:`prepare` made, and nothing that another node has got in the meantime."""
     network_egress.forbid(spec)
+    if _exists(spec.host_link) and not is_ours(spec):
+        return  # the index was free once the kernel had removed our link, and belongs to somebody else now
+    _remove_link(spec)
+    run("ip", "addr", "delete", f"{spec.host_ip}/32", "dev", "lo", "label", _label(spec), check=False)
+    for net in _nets(spec):
+        run("ip", "route", "delete", "unreachable", net, "metric", str(LAST_RESORT), check=False)
+
+
+def _remove_link(spec: NodeSpec) -> None:
     if is_ours(spec):
         # It may vanish in between: the kernel removes it some time after the sandbox is gone.
         run("ip", "link", "delete", spec.host_link, check=False)
-    run("ip", "addr", "delete", f"{spec.host_ip}/32", "dev", "lo", "label", f"lo:{spec.host_link}", check=False)
-    for net in _nets(spec):
-        run("ip", "route", "delete", "unreachable", net, "metric", str(LAST_RESORT), check=False)
+
+
+def _label(spec: NodeSpec) -> str:
+    return f"lo:{spec.host_link}"
 
 
 def _nets(spec: NodeSpec) -> list[str]:
@@ -116,7 +126,8 @@ def _refuse_conflicts(spec: NodeSpec) -> None:
                 f"network link {link} exists and is not this cluster's",
                 command=f"ip -details link show {link}",
             )
-    if conflict := in_use([f"{spec.host_ip}/30", spec.pod_range]):
+    marked = _label(spec) in run("ip", "-4", "address", "show", "dev", "lo").split()
+    if conflict := in_use([f"{spec.host_ip}/30", spec.pod_range], but=spec.host_ip if marked else ""):
         raise ClusterError(
             f"address range {conflict[0]} is in use on this machine",
             evidence=[f"route: {conflict[1]}"],
@@ -124,8 +135,12 @@ def _refuse_conflicts(spec: NodeSpec) -> None:
         )
 
 
-def in_use(ranges: list[str]) -> tuple[str, str] | None:
+def in_use(ranges: list[str], *, but: str = "") -> tuple[str, str] | None:
     """Return the first of some address ranges that overlaps a route of this machine, and that route.
+
+    Args:
+        ranges: for example ``["10.244.0.0/16"]``.
+        but: an address that does not count.
 
     Example:
         >>> in_use(["127.0.0.0/24"])  # doctest: +SKIP
@@ -134,7 +149,7 @@ def in_use(ranges: list[str]) -> tuple[str, str] | None:
     wanted = [ipaddress.ip_network(text, strict=False) for text in ranges]
     routes: list[dict[str, Any]] = json.loads(run("ip", "-4", "-json", "route", "show", "table", "all") or "[]")
     for route in routes:
-        if route["dst"] == "default" or route.get("metric") == LAST_RESORT:
+        if route["dst"] in ("default", but) or route.get("metric") == LAST_RESORT:
             continue
         taken = ipaddress.ip_network(route["dst"], strict=False)
         for net in wanted:

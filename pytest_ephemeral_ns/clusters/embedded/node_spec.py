@@ -90,7 +90,9 @@ class NodeSpec:
     def write(self) -> None:
         """Write the value as JSON, so that another process can read it; makes the directory."""
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.file.write_text(json.dumps(asdict(self), default=str, indent=1))
+        partial = self.file.with_suffix(".partial")
+        partial.write_text(json.dumps(asdict(self), default=str, indent=1))
+        partial.replace(self.file)
 
     @classmethod
     def read(cls, path: Path) -> NodeSpec:
