@@ -67,7 +67,7 @@ _TABLE: dict[str, tuple[str, ...]] = {
     ),
     "certificates.k8s.io/v1": ("CertificateSigningRequest /certificatesigningrequests csr",),
     "coordination.k8s.io/v1": ("Lease leases",),
-    "events.k8s.io/v1": ("Event events",),
+    "events.k8s.io/v1": ("Event events ev",),
     "node.k8s.io/v1": ("RuntimeClass /runtimeclasses",),
     "scheduling.k8s.io/v1": ("PriorityClass /priorityclasses pc",),
 }

@@ -77,9 +77,9 @@ class Stream:
         self._release()
 
     def _release(self) -> None:
-        response, self._response, self._parts = self._response, None, iter(())
-        if response is not None:
-            with ours():
+        with ours():
+            response, self._response, self._parts = self._response, None, iter(())
+            if response is not None:
                 response.close()
         if self._own_line:
             self._line.release()
