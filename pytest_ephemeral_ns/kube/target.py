@@ -136,6 +136,18 @@ def pod_state(pod: Mapping[str, Any]) -> str:
     return f"Pod/{pod['metadata']['name']}: " + ", ".join([str(phase), *details])
 
 
+def default_container(pod: Mapping[str, Any]) -> str:
+    """Return the container that is meant when none is named: as kubectl, by annotation, else the first.
+
+    Example:
+        >>> default_container({"metadata": {}, "spec": {"containers": [{"name": "app"}, {"name": "proxy"}]}})
+        'app'
+    """
+    containers = [str(c["name"]) for c in pod["spec"]["containers"]]
+    named = (pod["metadata"].get("annotations") or {}).get("kubectl.kubernetes.io/default-container")
+    return named if named in containers else containers[0]
+
+
 def _container_state(status: Mapping[str, Any]) -> str:
     for name, state in (status.get("state") or {}).items():
         why = state.get("reason") or (f"exit code {state['exitCode']}" if "exitCode" in state else "")
