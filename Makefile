@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 STAMP := $(VENV)/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: all assets bench clean demo fix help images lint node packages test unit
+.PHONY: all assets bench clean demo fix help images lint neighbours packages test unit
 
 all: lint test ## everything that CI runs
 
@@ -19,7 +19,7 @@ bench: assets images ## what we claim about speed, side by side with what people
 	@$(BIN)/python -m benchmarks
 
 clean: ## remove the virtual environment and caches of this checkout
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-neighbours .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 demo: assets packages images ## the main job: two workers, a namespace each, a real application
 	@scripts/demo
@@ -43,12 +43,18 @@ lint: $(STAMP) ## style, types, import contracts
 packages: ## Debian packages for a node: containerd, runc, CNI plugins, nftables (root on Debian only)
 	@scripts/install-node-packages
 
-test: lint assets packages images ## lint, then unit, plugin and end-to-end tests
+neighbours: $(VENV)-neighbours/.stamp ## the other plugins that we are tested beside
+
+test: lint assets packages images neighbours ## lint, then unit, plugin and end-to-end tests
 	$(PYTEST) $(ARGS)
 
 unit: $(STAMP) ## tests that need no cluster
 	$(PYTEST) -m "not cluster and not node and not kind" $(ARGS)
 
 $(STAMP): pyproject.toml
-	@scripts/make-venv $(PYTHON) $(VENV)
+	@scripts/make-venv $(PYTHON) $(VENV) dev
+	@touch $@
+
+$(VENV)-neighbours/.stamp: pyproject.toml
+	@scripts/make-venv $(PYTHON) $(VENV)-neighbours neighbours
 	@touch $@

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from pytest_ephemeral_ns.clusters.cluster import Cluster
+from pytest_ephemeral_ns.paths import cache_dir
+
 pytest_plugins = ["pytester"]
 ROOT = Path(__file__).parent
+# pytester gives every test a home of its own; the binaries stay in the real one's cache.
+os.environ.setdefault("EPHEMERAL_NS_CACHE_DIR", str(cache_dir()))
 IMAGES = ("busybox:1.36", "ghcr.io/stefanprodan/podinfo:6.9.2")
 
 
@@ -22,13 +26,13 @@ def own_state(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def control_plane(own_state: Path) -> Iterator["Cluster"]:  # noqa: F821, UP037
+def control_plane(own_state: Path) -> Iterator[Cluster]:
     """The real control plane, without nodes."""
     yield from _embedded("tests-plane", "none", own_state)
 
 
 @pytest.fixture(scope="session")
-def node_cluster(own_state: Path) -> Iterator["Cluster"]:  # noqa: F821, UP037
+def node_cluster(own_state: Path) -> Iterator[Cluster]:
     """A real cluster with a real node that has busybox and podinfo."""
     from pytest_ephemeral_ns.clusters.embedded.node import missing
 
@@ -42,7 +46,7 @@ def node_cluster(own_state: Path) -> Iterator["Cluster"]:  # noqa: F821, UP037
         yield cluster
 
 
-def _embedded(name: str, nodes: str, state: Path) -> Iterator["Cluster"]:  # noqa: F821, UP037
+def _embedded(name: str, nodes: str, state: Path) -> Iterator[Cluster]:
     from pytest_ephemeral_ns.clusters.embedded import down, up
 
     with pytest.MonkeyPatch.context() as patch:

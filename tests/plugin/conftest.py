@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from pytest_ephemeral_ns.paths import bin_dir
+
 MODES = {"plain": ["-p", "no:xdist"], "n0": ["-n", "0"], "n2": ["-n", "2"]}
-NEIGHBOURS = ("allure_pytest", "asyncio", "base_url", "html", "html_fixtures", "metadata", "playwright")
-NEIGHBOURS += ("randomly", "rerunfailures", "run-parallel", "timeout")
+NEIGHBOURS_PYTHON = Path(__file__).parents[2] / ".venv-neighbours" / "bin" / "python"
 
 
 @dataclass
@@ -23,10 +24,7 @@ class Witness:
     kubeconfig: Path
 
     def kubectl(self, *args: str) -> str:
-        from pytest_ephemeral_ns.paths import bin_dir
-
-        program = os.environ.get("EPHEMERAL_NS_ASSETS") or str(bin_dir())
-        command = [f"{program}/kubectl", "--kubeconfig", str(self.kubeconfig), *args]
+        command = [str(bin_dir() / "kubectl"), "--kubeconfig", str(self.kubeconfig), *args]
         return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
 
     def namespaces(self, *, terminating: bool = False) -> dict[str, dict[str, object]]:
@@ -50,15 +48,15 @@ def witness(control_plane) -> Witness:
 def run_pytest(
     pytester: pytest.Pytester, control_plane, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., pytest.RunResult]:
-    """Run pytest in a subprocess on the control plane, warnings as errors, without the neighbours' plugins."""
+    """Run pytest in a subprocess on the control plane, warnings as errors."""
     monkeypatch.setenv("KUBECONFIG", str(control_plane.kubeconfig))
     monkeypatch.delenv("EPHEMERAL_NS", raising=False)
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
 
-    def run(*args: str, neighbours: Sequence[str] = (), enabled: bool = True) -> pytest.RunResult:
-        off = [f"-pno:{name}" for name in NEIGHBOURS if name not in neighbours]
+    def run(*args: str, enabled: bool = True, python: str | Path = sys.executable) -> pytest.RunResult:
         ours = ["--ephemeral-ns", "--ephemeral-ns-cluster=current"] if enabled else []
-        return pytester.runpytest_subprocess(*off, "-pno:cacheprovider", "-Werror", *ours, *args, timeout=120)
+        command = [python, "-m", "pytest", "-pno:cacheprovider", "-Werror", *ours, *args]
+        return pytester.run(*command, timeout=120)
 
     return run
 

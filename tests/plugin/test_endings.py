@@ -114,7 +114,7 @@ def start(pytester, control_plane, monkeypatch) -> Callable[..., subprocess.Pope
     started: list[subprocess.Popen[str]] = []
 
     def run(*args: str, running: int) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "pytest", "-pno:cacheprovider", "-pno:randomly", "-pno:asyncio"]
+        command = [sys.executable, "-m", "pytest", "-pno:cacheprovider"]
         command += ["--ephemeral-ns", "--ephemeral-ns-cluster=current", *args]
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True

@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
-pytestmark = pytest.mark.cluster
+from tests.plugin.conftest import NEIGHBOURS_PYTHON
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.skipif(not NEIGHBOURS_PYTHON.exists(), reason="make neighbours installs them"),
+]
+EVERYBODY = {"allure_pytest", "asyncio", "base_url", "html", "html_fixtures", "metadata", "playwright"}
+EVERYBODY |= {"randomly", "rerunfailures", "run-parallel", "timeout"}
 
 
-def test_asyncio(pytester, run_pytest, witness):
+@pytest.fixture
+def run_beside(run_pytest):
+    """Run pytest in the neighbours' environment with those named, and no other, loaded."""
+
+    def run(*args: str, neighbours: Sequence[str] = ()) -> pytest.RunResult:
+        off = [f"-pno:{name}" for name in sorted(EVERYBODY - set(neighbours))]
+        return run_pytest(*off, *args, python=NEIGHBOURS_PYTHON)
+
+    return run
+
+
+def test_asyncio(pytester, run_beside, witness):
     pytester.makeini("[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n")
     pytester.makepyfile(
         """
@@ -19,11 +39,11 @@ def test_asyncio(pytester, run_pytest, witness):
             assert all(both)
         """
     )
-    run_pytest(neighbours=["asyncio"]).assert_outcomes(passed=1)
+    run_beside(neighbours=["asyncio"]).assert_outcomes(passed=1)
     assert witness.namespaces() == {}
 
 
-def test_anyio(pytester, run_pytest, witness):
+def test_anyio(pytester, run_beside, witness):
     pytester.makepyfile(
         """
         import anyio, pytest
@@ -36,12 +56,12 @@ def test_anyio(pytester, run_pytest, witness):
             assert found["metadata"]["uid"] == ephemeral_ns.uid
         """
     )
-    run_pytest().assert_outcomes(passed=2)
+    run_beside().assert_outcomes(passed=2)
     assert witness.namespaces() == {}
 
 
 @pytest.mark.parametrize("neighbours", [["base_url"], ["base_url", "playwright"]], ids=["base-url", "playwright"])
-def test_base_url_is_a_three_line_override(pytester, run_pytest, neighbours):
+def test_base_url_is_a_three_line_override(pytester, run_beside, neighbours):
     pytester.makeconftest(
         """
         import pytest
@@ -56,10 +76,10 @@ def test_base_url_is_a_three_line_override(pytester, run_pytest, neighbours):
             assert base_url == f"http://{ephemeral_ns.name}.test.internal"
         """
     )
-    run_pytest(neighbours=neighbours).assert_outcomes(passed=1)
+    run_beside(neighbours=neighbours).assert_outcomes(passed=1)
 
 
-def test_rerunfailures_sets_up_again_and_deploys_again(pytester, run_pytest, witness):
+def test_rerunfailures_sets_up_again_and_deploys_again(pytester, run_beside, witness):
     pytester.makepyfile(
         """
         import pathlib
@@ -69,12 +89,12 @@ def test_rerunfailures_sets_up_again_and_deploys_again(pytester, run_pytest, wit
             assert not first
         """
     )
-    result = run_pytest("--reruns", "2", neighbours=["rerunfailures"])
+    result = run_beside("--reruns", "2", neighbours=["rerunfailures"])
     result.assert_outcomes(passed=1)
     assert witness.namespaces() == {}
 
 
-def test_rerunfailures_does_not_repeat_a_deploy_that_failed_for_good(pytester, run_pytest, witness):
+def test_rerunfailures_does_not_repeat_a_deploy_that_failed_for_good(pytester, run_beside, witness):
     pytester.makeconftest(
         """
         import pytest, pathlib
@@ -89,7 +109,7 @@ def test_rerunfailures_does_not_repeat_a_deploy_that_failed_for_good(pytester, r
         """
     )
     pytester.makepyfile("def test_a(ephemeral_ns): pass\ndef test_b(ephemeral_ns): pass")
-    result = run_pytest("--reruns", "2", neighbours=["rerunfailures"])
+    result = run_beside("--reruns", "2", neighbours=["rerunfailures"])
     assert result.parseoutcomes()["errors"] == 2
     result.stdout.fnmatch_lines(["*it can never work*"])
     assert (pytester.path / "attempts").read_text() == "x"
@@ -97,7 +117,7 @@ def test_rerunfailures_does_not_repeat_a_deploy_that_failed_for_good(pytester, r
 
 
 @pytest.mark.parametrize("method", ["signal", "thread"])
-def test_timeout(pytester, run_pytest, witness, method):
+def test_timeout(pytester, run_beside, witness, method):
     pytester.makepyfile(
         """
         import time
@@ -105,12 +125,12 @@ def test_timeout(pytester, run_pytest, witness, method):
             time.sleep(30)
         """
     )
-    result = run_pytest("--timeout=3", f"--timeout-method={method}", "-n", "1", neighbours=["timeout"])
+    result = run_beside("--timeout=3", f"--timeout-method={method}", "-n", "1", neighbours=["timeout"])
     assert result.parseoutcomes()["failed"] == 1
     assert witness.namespaces() == {}
 
 
-def test_run_parallel(pytester, run_pytest, witness):
+def test_run_parallel(pytester, run_beside, witness):
     pytester.makepyfile(
         """
         def test_it(ephemeral_ns):
@@ -118,11 +138,11 @@ def test_run_parallel(pytester, run_pytest, witness):
             assert ephemeral_ns.list("configmaps")
         """
     )
-    run_pytest("--parallel-threads=8", "-p", "no:xdist", neighbours=["run-parallel"]).assert_outcomes(passed=1)
+    run_beside("--parallel-threads=8", "-p", "no:xdist", neighbours=["run-parallel"]).assert_outcomes(passed=1)
     assert witness.namespaces() == {}
 
 
-def test_randomly(pytester, run_pytest, witness):
+def test_randomly(pytester, run_beside, witness):
     pytester.makepyfile(
         """
         import pytest
@@ -130,5 +150,5 @@ def test_randomly(pytester, run_pytest, witness):
         def test_it(ephemeral_ns, n): assert ephemeral_ns.name
         """
     )
-    run_pytest("-n", "2", "-p", "randomly", neighbours=["randomly"]).assert_outcomes(passed=4)
+    run_beside("-n", "2", "-p", "randomly", neighbours=["randomly"]).assert_outcomes(passed=4)
     assert witness.namespaces() == {}
