@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 NAME = "ephemeral-ns"
 CREATE_TIMEOUT = 300.0
 LOAD_TIMEOUT = 300.0
+_LOOKS, _BETWEEN_LOOKS = 7, 0.5  # times and seconds, for what an interrupted creation leaves late
 
 docker_answers = program.engine_answers
 names = program.clusters
@@ -80,7 +81,7 @@ def up(
         present = name in names()
         if present and _is_leftover(name, record, users):
             progress(f"kind: deleting cluster {name}, which was left half-made or broken")
-            _forget(name)
+            _forget_half_made(name)
             present = False
         if present:
             progress(f"kind: using cluster {name}, which exists")
@@ -295,8 +296,27 @@ def _create(
     try:
         program.create(name, _kubeconfig(name), image=image, config=config, timeout=deadline.remaining())
     except BaseException:
-        _forget(name)
+        _forget_half_made(name)
         raise
+
+
+def _forget_half_made(name: str) -> None:
+    """Delete what was made, and look again: the engine goes on with what kind, ended by us, had asked it for."""
+    import tenacity
+
+    def look_again() -> bool:
+        if name in names():
+            program.delete(name, _kubeconfig(name))
+        return True
+
+    program.delete(name, _kubeconfig(name))
+    tenacity.Retrying(
+        retry=tenacity.retry_if_result(bool),
+        stop=tenacity.stop_after_attempt(_LOOKS),
+        wait=tenacity.wait_fixed(_BETWEEN_LOOKS),
+        retry_error_callback=lambda state: None,
+    )(look_again)
+    _forget(name)
 
 
 def _forget(name: str) -> None:

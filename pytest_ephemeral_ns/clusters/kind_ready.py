@@ -55,10 +55,10 @@ def _missing(api: Api) -> list[str]:
         lines = [line for node in nodes for line in _node_trouble(node)] if nodes else ["there is no node yet"]
         proxy = api.find(f"{_SYSTEM}/daemonsets/kube-proxy")
         status = (proxy or {}).get("status", {})
-        if proxy and not status.get("numberReady", 0) >= status.get("desiredNumberScheduled", 0) > 0:
+        if proxy is not None and not status.get("numberReady", 0) >= status.get("desiredNumberScheduled", 0) > 0:
             lines.append(f"kube-proxy runs on {status.get('numberReady', 0)} of {len(nodes)} nodes")
         dns = api.find(f"{_SYSTEM}/deployments/coredns")
-        if dns and not dns.get("status", {}).get("readyReplicas", 0):
+        if dns is not None and not dns.get("status", {}).get("readyReplicas", 0):
             lines.append("no CoreDNS pod is ready")
     except EphemeralNsError as error:
         return [error.summary]
