@@ -168,7 +168,8 @@ def controller_manager(plan: Plan) -> Component:
     """Return the controllers, all with one identity: a ServiceAccount each costs 5 s at the start."""
     pki = plan.home.pki
     ranges = {"real": plan.pod_range, "simulated": _SIMULATED_PODS}.get(plan.nodes)
-    pods = (f"--cluster-cidr={ranges}", "--node-cidr-mask-size=22") if ranges else ()
+    size = 22 if plan.nodes == "real" else 20
+    pods = (f"--cluster-cidr={ranges}", f"--node-cidr-mask-size={size}") if ranges else ()
     return Component(
         "kube-controller-manager",
         (

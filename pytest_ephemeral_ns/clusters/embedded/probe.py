@@ -67,6 +67,14 @@ class Probe:
         """Whether an object is there."""
         return self.request("GET", path)[0] == 200
 
+    def has_condition(self, path: str, condition: str) -> bool:
+        """Whether an object is there, and a condition of its status is ``"True"``."""
+        status, found = self.request("GET", path)
+        if status != 200:
+            return False
+        conditions: list[dict[str, Any]] = found.get("status", {}).get("conditions") or []
+        return any(one["type"] == condition and one["status"] == "True" for one in conditions)
+
     def apply(self, manifest: dict[str, Any]) -> dict[str, Any]:
         """Apply one object of the cluster's own, by server-side apply.
 

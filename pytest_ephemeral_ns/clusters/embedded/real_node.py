@@ -9,7 +9,6 @@ import dataclasses
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from pytest_ephemeral_ns.clusters.embedded import certificates, node, ranges
 from pytest_ephemeral_ns.clusters.embedded.addons import addons
@@ -17,6 +16,8 @@ from pytest_ephemeral_ns.clusters.embedded.control_plane import DNS_SERVICE, SER
 from pytest_ephemeral_ns.clusters.embedded.node_spec import NodeSpec
 from pytest_ephemeral_ns.clusters.embedded.probe import Probe
 from pytest_ephemeral_ns.clusters.embedded.state import Home
+
+_DNS = "/apis/apps/v1/namespaces/kube-system/deployments/coredns"
 
 
 class RealNode:
@@ -81,9 +82,8 @@ class RealNode:
         """Whether pods can run and find each other by name."""
         if self.process is not None:
             self.process.check()
-        return _is(probe, f"/api/v1/nodes/{self.spec.name}", "Ready") and _is(
-            probe, "/apis/apps/v1/namespaces/kube-system/deployments/coredns", "Available"
-        )
+        node_ready = probe.has_condition(f"/api/v1/nodes/{self.spec.name}", "Ready")
+        return node_ready and probe.has_condition(_DNS, "Available")
 
     def ended(self) -> bool:
         """Whether it was started and has ended by itself."""
@@ -114,11 +114,3 @@ def _wait_for_link_to_vanish(spec: NodeSpec) -> None:
     end = time.monotonic() + 5
     while Path("/sys/class/net", spec.host_link).exists() and time.monotonic() < end:
         time.sleep(0.02)
-
-
-def _is(probe: Probe, path: str, condition: str) -> bool:
-    status, found = probe.request("GET", path)
-    if status != 200:
-        return False
-    conditions: list[dict[str, Any]] = found.get("status", {}).get("conditions") or []
-    return any(one["type"] == condition and one["status"] == "True" for one in conditions)

@@ -132,12 +132,25 @@ class Supervisor:
                 self._say(message="starting the node")
                 self._start_node(plan.server)
                 self.node.apply_addons(probe)
+            elif plan.nodes == "simulated":
+                self._start_simulation(plan, probe, deadline)
             account = "/api/v1/namespaces/default/serviceaccounts/default"
             self._until(lambda: probe.exists(account), deadline, "kube-controller-manager")
             if self.node:
                 node = self.node
                 self._say(message="waiting for the node and its DNS")
                 self._until(lambda: node.ready(probe), deadline, "node")
+
+    def _start_simulation(self, plan: Plan, probe: Probe, deadline: Deadline) -> None:
+        from pytest_ephemeral_ns.clusters.embedded import simulated
+
+        self._say(message="starting simulated nodes")
+        probe.apply(simulated.definition())
+        self._until(lambda: simulated.established(probe), deadline, "kube-apiserver")
+        self._launch(simulated.kwok(plan))
+        for manifest in simulated.objects():
+            probe.apply(manifest)
+        self._until(lambda: simulated.ready(probe), deadline, "kwok")
 
     def _start_node(self, server: str) -> None:
         assert self.node
