@@ -118,9 +118,11 @@ def verdict(obj: Object, related: Related, now: datetime, graces: Graces) -> Ver
         message = "it is being deleted"
         held = fields.dig(obj, "metadata", "finalizers", default=())
         message += f"; held by {', '.join(map(str, held))}" if held else ""
-        return not_ready("Terminating", "", [Cause(ref, "Terminating", message, deleting, graces.gone)], now)
+        return not_ready(
+            "Terminating", "", [Cause(ref, "Terminating", message, deleting, graces.gone)], now, related.seen
+        )
     if stale := _stale(obj, kind):
-        return not_ready("LatestGenerationNotObserved", stale, [], now)
+        return not_ready("LatestGenerationNotObserved", stale, [], now, related.seen)
     rule = _RULES.get((group, kind))
     if rule is not None and not fields.dig(obj, "metadata", "annotations", READY_WHEN):
         return rule(obj, related, now, graces)
@@ -160,8 +162,7 @@ def gone_verdict(last: Object, related: Related, now: datetime, graces: Graces) 
     if last.get("kind") == "Job":
         return job_gone(last, related, now, graces)
     cause = Cause(fields.ref_of(last, "", ""), "Gone", "it existed, and was deleted", now, graces.gone, topic="gone")
-    known = related.first(cause)
-    return not_ready("Gone", "", [known or cause], now)
+    return not_ready("Gone", "", [cause], now, related.seen)
 
 
 def needs(kind: str, found: Verdict) -> tuple[str, ...]:
@@ -177,7 +178,7 @@ def needs(kind: str, found: Verdict) -> tuple[str, ...]:
     """
     wanted = _WALK.get(kind, ())
     if kind == "Service":
-        if any(cause.topic == "endpoints" and cause.reason != "NoReadyEndpoints" for cause in found.causes):
+        if any(cause.reason == "SelectsNothing" for cause in found.causes):
             wanted += WORKLOADS
         if any(cause.topic == "balancer" for cause in found.causes):
             wanted += ("Event",)

@@ -6,9 +6,10 @@ PYTEST_DONT_REWRITE
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Literal
 
 from pytest_ephemeral_ns.rules.objects import Ref
@@ -105,7 +106,12 @@ def ready(reason: str, message: str = "") -> Verdict:
     return Verdict("ready", reason, message)
 
 
-def not_ready(reason: str, message: str, causes: Sequence[Cause], now: datetime) -> Verdict:
+Seen = Mapping[tuple[str, str, str], Cause]
+
+
+def not_ready(
+    reason: str, message: str, causes: Sequence[Cause], now: datetime, seen: Seen = MappingProxyType({})
+) -> Verdict:
     """Return "failed" if a cause's grace is over, else "waiting" until the next grace ends.
 
     Args:
@@ -113,12 +119,13 @@ def not_ready(reason: str, message: str, causes: Sequence[Cause], now: datetime)
         message: how far it is: ``"Ready: 1/3"``.
         causes: what is in the way.
         now: the time, on the API server's clock.
+        seen: causes as they were seen first: one that has no time of its own (``since`` is now) began then.
 
     Example:
         >>> not_ready("Progressing", "Ready: 0/1", [], datetime(2026, 1, 1)).state
         'waiting'
     """
-    merged = alike(causes)
+    merged = alike([_dated(cause, now, seen) for cause in causes])
     over = [cause for cause in merged if cause.over(now)]
     ordered = (*over, *(cause for cause in merged if cause not in over))
     if ordered:
@@ -132,6 +139,11 @@ def not_ready(reason: str, message: str, causes: Sequence[Cause], now: datetime)
             None if over else min((cause.due for cause in ordered if cause.due), default=None),
         )
     return Verdict("waiting", reason, message)
+
+
+def _dated(cause: Cause, now: datetime, seen: Seen) -> Cause:
+    known = seen.get(cause.key)
+    return replace(cause, since=known.since) if known and cause.since == now else cause
 
 
 def alike(causes: Sequence[Cause]) -> list[Cause]:

@@ -120,10 +120,10 @@ def _waiting(
     cause = Cause(container.ref, reason, message, now, container=container.name)
     if reason == "CreateContainerConfigError":
         grace = graces.mount if _TRANSIENT.search(message) else _config_grace(message, graces)
-        return _remembered(replace(cause, grace=grace, topic="config"), related)
+        return replace(cause, grace=grace, topic="config")
     if reason in _START_REASONS:
         grace = graces.refused if _HOPELESS_START.search(message) else graces.start_error
-        return _remembered(replace(cause, grace=grace, topic="start"), related)
+        return replace(cause, grace=grace, topic="start")
     if reason == "PostStartHookError":
         return _crash(
             container, fields.dig(container.status, "lastState", "terminated", default={}), related, graces, now
@@ -161,10 +161,8 @@ def _crash(container: Container, ended: Mapping[str, Any], related: Related, gra
         if f"ontainer {container.name} failed" in told:
             parts.append(f"killed because its probe failed: {_probe_answer(container, related)}")
     reason = _own_reason(ended) or ("InitCrashLoop" if container.role == "init" else "CrashLoopBackOff")
-    cause = _remembered(
-        Cause(container.ref, reason, "; ".join(parts), now, graces.crash_loop, container.name, topic="crash"), related
-    )
-    cause = replace(cause, log="current" if current else "previous", reason=reason, message="; ".join(parts))
+    log: Literal["current", "previous"] = "current" if current else "previous"
+    cause = Cause(container.ref, reason, "; ".join(parts), now, graces.crash_loop, container.name, log, "crash")
     told = str(ended.get("message", ""))
     if ended.get("reason") in _START_REASONS and _HOPELESS_START.search(told):
         return replace(cause, grace=graces.refused, reason=str(ended["reason"]), log="")
@@ -217,11 +215,6 @@ def _restarts_always(container: Container) -> bool:
 
 def _own_reason(ended: Mapping[str, Any]) -> str:
     return "OOMKilled" if ended.get("reason") == "OOMKilled" else ""
-
-
-def _remembered(cause: Cause, related: Related) -> Cause:
-    known = related.first(cause)
-    return replace(cause, since=min(known.since, cause.since)) if known else cause
 
 
 def ending(container: Container, ended: Mapping[str, Any]) -> str:

@@ -43,33 +43,33 @@ def custom_verdict(obj: Object, related: Related, now: datetime, graces: Graces)
         now: the time, on the API server's clock.
         graces: ``custom`` for what its controller calls failed, ``unobserved`` for silence.
     """
-    if (told := _by_rule(obj, now, graces)) is not None:
+    if (told := _by_rule(obj, related, now)) is not None:
         return told
     if fields.is_true(obj, "Stalled"):
-        return not_ready("", "", [_cause(obj, "Stalled", 0.0, now)], now)
+        return not_ready("", "", [_cause(obj, "Stalled", 0.0, now)], now, related.seen)
     if fields.is_true(obj, "Reconciling"):
-        return not_ready("", "", [_cause(obj, "Reconciling", float("inf"), now)], now)
+        return not_ready("", "", [_cause(obj, "Reconciling", float("inf"), now)], now, related.seen)
     for kind in _POSITIVE:
         found = fields.condition(obj, kind)
         if found.get("status") == "True" and not _stale(obj, found):
             return ready(kind, fields.one_line(found.get("message")))
         if found:
-            return not_ready("", "", [_cause(obj, kind, float("inf"), now)], now)
-    return _by_phase(obj, now, graces) or _silent(obj, now, graces)
+            return not_ready("", "", [_cause(obj, kind, float("inf"), now)], now, related.seen)
+    return _by_phase(obj, related, now, graces) or _silent(obj, related, now, graces)
 
 
-def _by_rule(obj: Object, now: datetime, graces: Graces) -> Verdict | None:
+def _by_rule(obj: Object, related: Related, now: datetime) -> Verdict | None:
     annotations = dig(obj, "metadata", "annotations", default={})
     failing, wanted = annotations.get(FAILED_WHEN), annotations.get(READY_WHEN)
     if failing and holds(obj, failing):
         message = f"{failing} holds ({FAILED_WHEN})"
-        return not_ready("", "", [_own(obj, "FailedByRule", message, now, 0.0)], now)
+        return not_ready("", "", [_own(obj, "FailedByRule", message, now, 0.0)], now, related.seen)
     if not wanted:
         return None
     return (
         ready("ReadyByRule", wanted)
         if holds(obj, wanted)
-        else not_ready("WaitingByRule", f"{wanted} does not hold yet", [], now)
+        else not_ready("WaitingByRule", f"{wanted} does not hold yet", [], now, related.seen)
     )
 
 
@@ -117,7 +117,7 @@ def _stale(obj: Mapping[str, Any], condition: Mapping[str, Any]) -> bool:
     return observed is not None and observed != dig(obj, "metadata", "generation", default=observed)
 
 
-def _by_phase(obj: Object, now: datetime, graces: Graces) -> Verdict | None:
+def _by_phase(obj: Object, related: Related, now: datetime, graces: Graces) -> Verdict | None:
     for key in ("phase", "state"):
         phase = dig(obj, "status", key)
         if not isinstance(phase, str):
@@ -125,20 +125,20 @@ def _by_phase(obj: Object, now: datetime, graces: Graces) -> Verdict | None:
         message = fields.one_line(dig(obj, "status", "message", default="") or dig(obj, "status", "reason", default=""))
         told = f"status.{key} is {phase}" + (f": {message}" if message else "")
         if phase.lower() in _BAD_PHASES:
-            return not_ready("", "", [_own(obj, phase, told, now, graces.custom)], now)
+            return not_ready("", "", [_own(obj, phase, told, now, graces.custom)], now, related.seen)
         if phase.lower() in _BUSY_PHASES:
-            return not_ready(phase, told, [], now)
+            return not_ready(phase, told, [], now, related.seen)
         return ready(phase, told)
     return None
 
 
-def _silent(obj: Object, now: datetime, graces: Graces) -> Verdict:
+def _silent(obj: Object, related: Related, now: datetime, graces: Graces) -> Verdict:
     if dig(obj, "status", "conditions"):
         return ready("NoReadyCondition", "its controller wrote a status, without a condition that says ready")
     cause = _own(obj, "NotObserved", "no controller has written a status yet", fields.created(obj), graces.unobserved)
     if cause.over(now):
         return ready("NotObserved", f"no controller has written a status within {graces.unobserved:g} s")
-    return not_ready("NotObserved", "", [cause], now)
+    return not_ready("NotObserved", "", [cause], now, related.seen)
 
 
 def _cause(obj: Object, kind: str, grace: float, now: datetime) -> Cause:

@@ -68,6 +68,8 @@ def pull_cause(
     image = _image(pod, container)
     events = [event for event in related.events(pod, "Failed", "InspectFailed") if _about(event, image)]
     since = min((first_seen(event) for event in events), default=now)
+    if reason in _AT_ONCE:
+        return Cause(ref, reason, message or image, since, graces.image_not_found, container, topic="image")
     if _VAGUE.match(message):
         precise = [text for event in events if not _VAGUE.match(text := _told(event))]
         message = precise[0] if precise else message
@@ -82,8 +84,6 @@ def pull_cause(
 
 
 def _class(reason: str, message: str, graces: Graces) -> dict[str, Any]:
-    if reason in _AT_ONCE:
-        return {"grace": graces.image_not_found}
     if _NETWORK.search(message) and not re.search(r"manifest unknown|: not found$", message, re.I):
         return {"grace": graces.image_pull}
     if _UNAUTHORIZED.search(message):

@@ -44,10 +44,12 @@ def job_verdict(job: Object, related: Related, now: datetime, graces: Graces) ->
     # FailureTarget says so before the last pod has ended (Kubernetes 1.31 and later).
     for kind in ("Failed", "FailureTarget"):
         if fields.is_true(job, kind):
-            return not_ready("Failed", progress, _failure(job, fields.condition(job, kind), related, now, graces), now)
+            return not_ready(
+                "Failed", progress, _failure(job, fields.condition(job, kind), related, now, graces), now, related.seen
+            )
     if dig(job, "spec", "suspend") is True and fields.is_true(job, "Suspended"):
         return ready("Suspended", "it is suspended, and does nothing until it is resumed")
-    return not_ready("Running", progress, _running(job, related, now, graces), now)
+    return not_ready("Running", progress, _running(job, related, now, graces), now, related.seen)
 
 
 def _failure(job: Object, condition: object, related: Related, now: datetime, graces: Graces) -> list[Cause]:
@@ -89,10 +91,14 @@ def job_gone(job: Object, related: Related, now: datetime, graces: Graces) -> Ve
         now: the time, on the API server's clock.
         graces: how long each cause may last.
     """
+    if fields.is_true(job, "Failed"):
+        return job_verdict(job, related, now, graces)
     ref = fields.ref_of(job, "batch/v1", "Job")
     for event in related.events(job, *_FAILED_EVENTS):
         message = fields.one_line(event.get("message"))
-        return not_ready("Failed", "it is gone", [Cause(ref, str(event["reason"]), message, now, 0.0)], now)
+        return not_ready(
+            "Failed", "it is gone", [Cause(ref, str(event["reason"]), message, now, 0.0)], now, related.seen
+        )
     finished = related.events(job, "Completed") or fields.is_true(job, "Complete")
     if finished or dig(job, "spec", "ttlSecondsAfterFinished") is not None:
         return ready("RemovedAfterFinishing", "it finished, and its TTL took it away")

@@ -36,13 +36,17 @@ def crd_verdict(crd: Object, related: Related, now: datetime, graces: Graces) ->
         graces: unused.
     """
     if is_false(crd, "NamesAccepted"):
-        return not_ready("", "", [_from_condition(crd, "NamesAccepted", 0.0, now, "apiextensions.k8s.io/v1")], now)
+        return not_ready(
+            "", "", [_from_condition(crd, "NamesAccepted", 0.0, now, "apiextensions.k8s.io/v1")], now, related.seen
+        )
     established = fields.condition(crd, "Established")
     if established.get("status") == "True":
         return ready("Established")
     if established.get("status") == "False" and established.get("reason") not in ("Installing", "NotAccepted"):
-        return not_ready("", "", [_from_condition(crd, "Established", 0.0, now, "apiextensions.k8s.io/v1")], now)
-    return not_ready("Installing", "Install in progress", [], now)
+        return not_ready(
+            "", "", [_from_condition(crd, "Established", 0.0, now, "apiextensions.k8s.io/v1")], now, related.seen
+        )
+    return not_ready("Installing", "Install in progress", [], now, related.seen)
 
 
 def api_service_verdict(api_service: Object, related: Related, now: datetime, graces: Graces) -> Verdict:
@@ -57,9 +61,9 @@ def api_service_verdict(api_service: Object, related: Related, now: datetime, gr
     if is_true(api_service, "Available"):
         return ready("Available")
     if not fields.condition(api_service, "Available"):
-        return not_ready("NotObserved", "its controller has not looked at it yet", [], now)
+        return not_ready("NotObserved", "its controller has not looked at it yet", [], now, related.seen)
     cause = _from_condition(api_service, "Available", graces.api_service, now, "apiregistration.k8s.io/v1")
-    return not_ready("Unavailable", "", [cause], now)
+    return not_ready("Unavailable", "", [cause], now, related.seen)
 
 
 def namespace_verdict(namespace: Object, related: Related, now: datetime, graces: Graces) -> Verdict:
@@ -89,7 +93,7 @@ def namespace_verdict(namespace: Object, related: Related, now: datetime, graces
         graces.namespace,
         command=f"kubectl get namespace {ref.name} -o yaml",
     )
-    return not_ready("Terminating", "", [cause], now)
+    return not_ready("Terminating", "", [cause], now, related.seen)
 
 
 def autoscaler_verdict(autoscaler: Object, related: Related, now: datetime, graces: Graces) -> Verdict:
@@ -105,14 +109,16 @@ def autoscaler_verdict(autoscaler: Object, related: Related, now: datetime, grac
     """
     version = "autoscaling/v2"
     if is_false(autoscaler, "AbleToScale"):
-        return not_ready("", "", [_from_condition(autoscaler, "AbleToScale", graces.scale_target, now, version)], now)
+        return not_ready(
+            "", "", [_from_condition(autoscaler, "AbleToScale", graces.scale_target, now, version)], now, related.seen
+        )
     active = fields.condition(autoscaler, "ScalingActive")
     if active.get("status") == "True" or active.get("reason") == "ScalingDisabled":
         return ready(str(active.get("reason") or "ScalingActive"))
     if not active:
-        return not_ready("NotObserved", "its controller has not looked at it yet", [], now)
+        return not_ready("NotObserved", "its controller has not looked at it yet", [], now, related.seen)
     grace = float("inf") if active.get("reason") in _METRICS else graces.scale_target
-    return not_ready("", "", [_from_condition(autoscaler, "ScalingActive", grace, now, version)], now)
+    return not_ready("", "", [_from_condition(autoscaler, "ScalingActive", grace, now, version)], now, related.seen)
 
 
 def budget_verdict(budget: Object, related: Related, now: datetime, graces: Graces) -> Verdict:
@@ -138,7 +144,7 @@ def quota_verdict(quota: Object, related: Related, now: datetime, graces: Graces
     """
     if dig(quota, "spec", "hard", default={}) == dig(quota, "status", "hard", default={}):
         return ready("Counted")
-    return not_ready("NotCounted", "its controller has not counted it yet", [], now)
+    return not_ready("NotCounted", "its controller has not counted it yet", [], now, related.seen)
 
 
 def exists(obj: Object, related: Related, now: datetime, graces: Graces) -> Verdict:

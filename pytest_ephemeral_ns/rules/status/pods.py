@@ -44,7 +44,7 @@ def pod_verdict(pod: Object, related: Related, now: datetime, graces: Graces) ->
         return ready("Succeeded")
     if phase == "Running" and fields.is_true(pod, "Ready"):
         return ready("Ready")
-    return not_ready(f"Pod{phase}", _progress(pod), pod_causes(pod, related, now, graces), now)
+    return not_ready(f"Pod{phase}", _progress(pod), pod_causes(pod, related, now, graces), now, related.seen)
 
 
 def _progress(pod: Object) -> str:

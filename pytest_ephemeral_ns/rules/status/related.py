@@ -13,9 +13,9 @@ from typing import Any
 
 from pytest_ephemeral_ns.rules.objects import Object
 from pytest_ephemeral_ns.rules.status import fields
-from pytest_ephemeral_ns.rules.status.answers import Cause
+from pytest_ephemeral_ns.rules.status.answers import Cause, Seen
 
-Seen = Mapping[tuple[str, str, str], Cause]
+_KEPT = ("crash", "image", "image back-off")
 
 
 class Related:
@@ -33,7 +33,7 @@ class Related:
 
     def __init__(self, objects: Mapping[str, Sequence[Object]], *, seen: Seen | None = None) -> None:
         self._objects = objects
-        self._seen = seen or {}
+        self.seen: Seen = seen or {}
         self._owned: dict[str, dict[str, list[Object]]] = {}
 
     def knows(self, kind: str) -> bool:
@@ -75,7 +75,7 @@ class Related:
 
     def first(self, cause: Cause) -> Cause | None:
         """Return the same cause as it was seen first."""
-        return self._seen.get(cause.key)
+        return self.seen.get(cause.key)
 
     @cached_property
     def _events(self) -> Mapping[str, list[Object]]:
@@ -109,15 +109,16 @@ def times(event: Mapping[str, Any]) -> int:
 
 
 def remember(seen: Seen, causes: Iterable[Cause]) -> dict[tuple[str, str, str], Cause]:
-    """Return ``seen`` with the causes that are new in it; what was seen first is kept.
+    """Return the causes to hand to the next look, as they were seen first.
 
-    The kubelet replaces its first, precise message ("… not found") by a vague one ("Back-off pulling image").
+    The kubelet replaces its first, precise message ("… not found") by a vague one ("Back-off pulling image"), and a
+    container that crashes runs between two crashes: these are kept while they are out of sight.
 
     Args:
         seen: what :func:`remember` returned before.
         causes: the causes of all verdicts of one look.
     """
-    known = dict(seen)
+    known = {key: cause for key, cause in seen.items() if cause.topic in _KEPT}
     for cause in causes:
-        known.setdefault(cause.key, cause)
+        known.setdefault(cause.key, seen.get(cause.key, cause))
     return known

@@ -37,11 +37,15 @@ def service_verdict(service: Object, related: Related, now: datetime, graces: Gr
     if kind == "ExternalName":
         return ready("ExternalName", str(dig(service, "spec", "externalName", default="")))
     if not dig(service, "spec", "clusterIP"):
-        return not_ready("NoClusterIP", "ClusterIP not set", [], now)
+        return not_ready("NoClusterIP", "ClusterIP not set", [], now, related.seen)
     balancer = _balancer_cause(service, related, graces) if kind == "LoadBalancer" else None
     selector = dig(service, "spec", "selector", default={})
     if not selector:
-        return not_ready("", "", [balancer], now) if balancer else ready("NoSelector", "its endpoints are made by hand")
+        return (
+            not_ready("", "", [balancer], now, related.seen)
+            if balancer
+            else ready("NoSelector", "its endpoints are made by hand")
+        )
     slices = _slices(service, related)
     count = len(_addresses(slices))
     if not count and _nobody_wanted(selector, related):
@@ -49,9 +53,11 @@ def service_verdict(service: Object, related: Related, now: datetime, graces: Gr
     progress = f"Ready endpoints: {count}"
     causes = [balancer] if balancer else []
     if not count:
-        return not_ready("NoEndpoints", progress, [*causes, *_no_endpoints(service, selector, related, graces)], now)
-    causes += _ports(service, slices, now, graces, related)
-    return not_ready("NoAddress", progress, causes, now) if causes else ready("Endpoints", progress)
+        return not_ready(
+            "NoEndpoints", progress, [*causes, *_no_endpoints(service, selector, related, graces)], now, related.seen
+        )
+    causes += _ports(service, slices, now, graces)
+    return not_ready("NoAddress", progress, causes, now, related.seen) if causes else ready("Endpoints", progress)
 
 
 def _slices(service: Object, related: Related) -> list[Object]:
@@ -126,7 +132,7 @@ def _wanted(workload: Object) -> int:
     return fields.number(workload, "spec", "replicas", default=1)
 
 
-def _ports(service: Object, slices: Sequence[Object], now: datetime, graces: Graces, related: Related) -> list[Cause]:
+def _ports(service: Object, slices: Sequence[Object], now: datetime, graces: Graces) -> list[Cause]:
     """A named target port that no container has leaves the slice without that port: connections are refused."""
     served: set[str] = set()
     for item in slices:
@@ -138,9 +144,7 @@ def _ports(service: Object, slices: Sequence[Object], now: datetime, graces: Gra
     ref = fields.ref_of(service, "v1", "Service")
     told = ", ".join(f"{port.get('port')} → {port.get('targetPort')}" for port in missing)
     message = f"no ready pod has the target port: {told}"
-    cause = Cause(ref, "PortNotFound", message, now, graces.wiring, topic="ports")
-    known = related.first(cause)
-    return [Cause(ref, "PortNotFound", message, known.since if known else now, graces.wiring, topic="ports")]
+    return [Cause(ref, "PortNotFound", message, now, graces.wiring, topic="ports")]
 
 
 def _balancer_cause(service: Object, related: Related, graces: Graces) -> Cause | None:
@@ -178,7 +182,7 @@ def ingress_verdict(ingress: Object, related: Related, now: datetime, graces: Gr
     )
     if cause.over(now):
         return ready("NoAddress", "its controller gives it no address")
-    return not_ready("NoAddress", "", [cause], now)
+    return not_ready("NoAddress", "", [cause], now, related.seen)
 
 
 def _ingress_class(ingress: Object, related: Related) -> Object | None:

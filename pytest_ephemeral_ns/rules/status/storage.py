@@ -35,7 +35,7 @@ def claim_verdict(claim: Object, related: Related, now: datetime, graces: Graces
     causes = claim_causes(claim, related, now, graces)
     if phase != "Lost" and not causes and _binds_late(claim, related):
         return ready("WaitForFirstConsumer", "it is bound when its first pod is scheduled")
-    return not_ready("Unbound", f"Phase: {phase}", causes, now)
+    return not_ready("Unbound", f"Phase: {phase}", causes, now, related.seen)
 
 
 def claim_causes(claim: Object, related: Related, now: datetime, graces: Graces) -> list[Cause]:

@@ -51,7 +51,7 @@ def deployment_verdict(deployment: Object, related: Related, now: datetime, grac
     newest = newest_replica_set(deployment, related)
     causes = _deployment_causes(deployment, newest, related, now, graces) if missing else []
     progress = missing or f"Pending termination: {total - wanted}"
-    return not_ready("Progressing" if missing else "OldReplicasTerminating", progress, causes, now)
+    return not_ready("Progressing" if missing else "OldReplicasTerminating", progress, causes, now, related.seen)
 
 
 def _deployment_causes(
@@ -124,8 +124,8 @@ def replica_set_verdict(replica_set: Object, related: Related, now: datetime, gr
     if missing is None and total <= wanted:
         return ready("Available", f"Ready: {counts['Ready'][0]}/{wanted}")
     if missing is None:
-        return not_ready("SurplusTerminating", f"Pending termination: {total - wanted}", [], now)
-    return not_ready("Progressing", missing, _replica_set_causes(replica_set, related, now, graces), now)
+        return not_ready("SurplusTerminating", f"Pending termination: {total - wanted}", [], now, related.seen)
+    return not_ready("Progressing", missing, _replica_set_causes(replica_set, related, now, graces), now, related.seen)
 
 
 def _replica_set_causes(replica_set: Object, related: Related, now: datetime, graces: Graces) -> list[Cause]:
@@ -159,7 +159,7 @@ def stateful_set_verdict(stateful_set: Object, related: Related, now: datetime, 
     if missing is None and surplus <= 0:
         return ready("Available", f"Ready: {counts['Ready'][0]}/{wanted}")
     causes = _stateful_set_causes(stateful_set, update, rolls, related, now, graces) if missing else []
-    return not_ready("Progressing", missing or f"Pending termination: {surplus}", causes, now)
+    return not_ready("Progressing", missing or f"Pending termination: {surplus}", causes, now, related.seen)
 
 
 def _stateful_set_causes(
@@ -193,7 +193,7 @@ def daemon_set_verdict(daemon_set: Object, related: Related, now: datetime, grac
     """
     wanted = dig(daemon_set, "status", "desiredNumberScheduled")
     if wanted is None:
-        return not_ready("NotObserved", "its controller has not looked at it yet", [], now)
+        return not_ready("NotObserved", "its controller has not looked at it yet", [], now, related.seen)
     rolls = dig(daemon_set, "spec", "updateStrategy", "type", default="RollingUpdate") != "OnDelete"
     counts = {
         "Scheduled": (number(daemon_set, "status", "currentNumberScheduled"), wanted),
@@ -210,7 +210,7 @@ def daemon_set_verdict(daemon_set: Object, related: Related, now: datetime, grac
     template = dig(daemon_set, "metadata", "annotations", _GENERATION)
     new = [pod for pod in pods if not rolls or _generation(pod) in (template, None)]
     refused = refusals(daemon_set, fields.ref_of(daemon_set, "apps/v1", "DaemonSet"), pods, related, graces)
-    return not_ready("Progressing", missing, refused + causes_of(new, related, now, graces), now)
+    return not_ready("Progressing", missing, refused + causes_of(new, related, now, graces), now, related.seen)
 
 
 def _generation(pod: Object) -> str | None:
