@@ -18,6 +18,7 @@ from pytest_ephemeral_ns.clusters.current import connect, load_config, write_kub
 from pytest_ephemeral_ns.clusters.kubeconfig import Config
 from pytest_ephemeral_ns.clusters.loading import load_images
 from pytest_ephemeral_ns.clusters.probe import PROBE_TIMEOUT, answers
+from pytest_ephemeral_ns.clusters.users import alive, this_process
 from pytest_ephemeral_ns.connection import Connection
 from pytest_ephemeral_ns.deadline import Deadline
 from pytest_ephemeral_ns.errors import ClusterError, EphemeralNsError, UsageError
@@ -198,9 +199,18 @@ def _use(config: Config, wish: _Wish, *, named: bool) -> Cluster:
         require_permission(config, chosen)
     connection = connect(config, wish.context, environ=wish.environ, timeout=wish.deadline.sooner(60.0))
     version = _asked(connection, chosen.context, wish.deadline)
-    folder = Path(tempfile.mkdtemp(prefix=_FOLDER))  # only this user can enter it
-    kubeconfig = write_kubeconfig(connection, folder / "kubeconfig")
+    kubeconfig = write_kubeconfig(connection, _private_folder(wish.owner_pid) / "kubeconfig")
     return Cluster("current", chosen.context, connection, kubeconfig, "external", False, version)
+
+
+def _private_folder(owner_pid: int | None) -> Path:
+    """Make a folder that only this user can enter; remove those of runs that were killed, with their credentials."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*"):
+        pid, _, started = left.name.removeprefix(_FOLDER).rpartition("-")[0].partition("-")
+        if pid.isdigit() and not alive((int(pid), started)):
+            shutil.rmtree(left, ignore_errors=True)  # another user's stays: we may not
+    pid_and_start = "-".join(map(str, this_process(owner_pid)))
+    return Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{pid_and_start}-"))
 
 
 def _asked(connection: Connection, context: str, deadline: Deadline) -> str:

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import stat
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -304,6 +305,21 @@ def test_a_context_that_answers_is_used(
     for _ in range(2):
         close_cluster(Cluster.from_dict(json.loads(json.dumps(cluster.to_dict()))))
         assert not written.parent.exists()
+
+
+@pytest.mark.cluster
+def test_the_credentials_of_a_run_that_was_killed_are_removed(
+    server: Callable[..., str], environ: dict[str, str]
+) -> None:
+    server("kind-shop")
+    with subprocess.Popen(["sleep", "600"]) as killed:
+        old = open_cluster("current", environ=environ, owner_pid=killed.pid)
+        new = open_cluster("current", environ=environ, owner_pid=os.getpid())
+        assert old.kubeconfig.exists()
+        killed.kill()
+    close_cluster(open_cluster("current", environ=environ))
+    assert (old.kubeconfig.parent.exists(), new.kubeconfig.exists()) == (False, True)
+    close_cluster(new)
 
 
 @pytest.mark.cluster
