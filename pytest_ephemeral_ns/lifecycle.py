@@ -104,6 +104,7 @@ def _handle(run: Run, record: Record, worker_id: str, deadline: Deadline) -> Nam
         run_id=run.seat.run_id,
         worker_id=worker_id,
         directory=run.directory,
+        progress=lambda line: run.progress(f"{worker_id} {record.name}: {line}"),
     )
     return Namespace(record.name, record.uid, setting, deadline)
 
@@ -245,8 +246,7 @@ def _sweep(run: Run) -> Sweep:
 def _stop_cluster(run: Run) -> None:
     from pytest_ephemeral_ns.clusters.choose import close_cluster
 
-    if run.cluster.started:
-        close_cluster(run.cluster)
+    close_cluster(run.cluster)  # also one that runs on: the credentials written for this run go
 
 
 @contextmanager

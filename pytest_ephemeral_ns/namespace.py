@@ -6,6 +6,7 @@ PYTEST_DONT_REWRITE
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -49,6 +50,7 @@ class Setting:
         run_id: the run's id, also a label of the namespace.
         worker_id: ``"gw0"``, ``"main"`` without xdist, ``"shared"`` for the run's shared namespace.
         directory: private folder of the run on this machine; kubeconfigs are written there.
+        progress: told a line when something that takes long goes on.
     """
 
     cluster: Cluster
@@ -58,6 +60,7 @@ class Setting:
     run_id: str
     worker_id: str
     directory: Path
+    progress: Callable[[str], None]
 
 
 @dataclass
@@ -157,7 +160,8 @@ class Namespace:
     @property
     def api_client(self) -> kubernetes.client.ApiClient:
         """A ``kubernetes.client.ApiClient`` with the rights of :attr:`kubeconfig`; made, and imported, on first use."""
-        return self._once("api_client", self._make_api_client)
+        client: kubernetes.client.ApiClient = self._once("api_client", self._make_api_client)
+        return client
 
     def _write_kubeconfig(self) -> Path:
         from pytest_ephemeral_ns.access import namespace_connection
@@ -171,7 +175,8 @@ class Namespace:
         # A private configuration: the library's global default is never touched, so two clusters can be used at once.
         from kubernetes import config
 
-        client = config.new_client_from_config(config_file=str(self.kubeconfig))
+        client: kubernetes.client.ApiClient
+        client = config.new_client_from_config(config_file=str(self.kubeconfig))  # type: ignore[no-untyped-call]
         self._closing.callback(client.close)
         return client
 
@@ -279,8 +284,11 @@ class Namespace:
             WaitFailed: something can never become ready; raised at once.
             WaitTimeout: the deadline passed.
         """
-        deployed = self._deploy(sources, self.deadline, helm_values=values, helm_set=set)
-        self._wait_ready(deployed.refs, self.deadline)
+        from pytest_ephemeral_ns.ready import throttled
+
+        tell = throttled(self._setting.progress, time.monotonic)
+        deployed = self._deploy(sources, self.deadline, helm_values=values, helm_set=set, on_progress=tell)
+        self._wait_ready(deployed.refs, self.deadline, tell)
 
     def _deploy(self, sources: Sequence[Source], deadline: Deadline, **how: Any) -> Deployed:
         from pytest_ephemeral_ns.deploy import deploy

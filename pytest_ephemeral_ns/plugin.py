@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +18,7 @@ from pytest_ephemeral_ns.knobs import KNOBS, LISTS, Knob
 if TYPE_CHECKING:
     from pytest_ephemeral_ns.clusters.cluster import Cluster
     from pytest_ephemeral_ns.namespace import Namespace, Source
+    from pytest_ephemeral_ns.progress import Relay
     from pytest_ephemeral_ns.provision import Sweep
     from pytest_ephemeral_ns.rules.identity import Identity
     from pytest_ephemeral_ns.run import Run, Seat
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 __tracebackhide__ = True
 SETTINGS: pytest.StashKey[Settings] = pytest.StashKey()
 SEAT: pytest.StashKey[Seat] = pytest.StashKey()
+RELAY: pytest.StashKey[Relay] = pytest.StashKey()
 ACTIVE: pytest.StashKey[list[Namespace]] = pytest.StashKey()
 SWEPT: pytest.StashKey[Sweep] = pytest.StashKey()
 OURS = frozenset({"ephemeral_ns", "ephemeral_ns_shared", "ephemeral_ns_factory"})
@@ -123,8 +126,14 @@ def _seat(config: pytest.Config) -> Seat:
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """Hand the seat on to a worker: https://pytest-xdist.readthedocs.io/en/stable/how-to.html ."""
-    if _enabled(node.config):
-        node.workerinput["ephemeral_ns"] = _seat(node.config).to_dict()
+    if not _enabled(node.config):
+        return
+    seat = _seat(node.config)
+    node.workerinput["ephemeral_ns"] = seat.to_dict()
+    if RELAY not in node.config.stash:
+        from pytest_ephemeral_ns.progress import Relay
+
+        node.config.stash[RELAY] = Relay(Path(seat.directory), _progress(node.config))
 
 
 @pytest.hookimpl(trylast=True)
@@ -145,6 +154,8 @@ def _finish(config: pytest.Config) -> None:
     from pytest_ephemeral_ns.lifecycle import finish
     from pytest_ephemeral_ns.run import Run
 
+    if RELAY in config.stash:
+        config.stash[RELAY].close()
     run = Run(config.stash[SETTINGS], config.stash[SEAT], None, environ=os.environ, progress=_progress(config))
     config.stash[SWEPT] = finish(run)
 
@@ -159,10 +170,14 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 
 def _progress(config: pytest.Config) -> Callable[[str], None]:
-    """Return a function that shows a line while output is captured; a worker has no terminal and shows nothing."""
+    """Return a function that shows a line while output is captured; a worker's lines go to the controller."""
+    if _is_worker(config):
+        from pytest_ephemeral_ns.progress import teller
+
+        return teller(Path(_seat(config).directory))
     reporter = config.pluginmanager.getplugin("terminalreporter")
     capture = config.pluginmanager.getplugin("capturemanager")
-    if _is_worker(config) or reporter is None or config.getoption("verbose") < 0:
+    if reporter is None or config.get_verbosity() < 0:
         return lambda line: None
 
     def show(line: str) -> None:
