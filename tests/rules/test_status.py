@@ -83,7 +83,8 @@ def judge(case: Any, bases: Any) -> Verdict:
         }
         old = filled(kind, then["object"], bases)
         old.setdefault("kind", kind)
-        seen = remember(seen, verdict(old, Related(objects, seen=seen), at, graces).causes)
+        look = gone_verdict if case.get("gone") else verdict
+        seen = remember(seen, look(old, Related(objects, seen=seen), at, graces).causes)
     ask = gone_verdict if case.get("gone") else verdict
     return ask(obj, Related(related, seen=seen), now, graces)
 

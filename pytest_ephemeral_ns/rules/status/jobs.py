@@ -5,8 +5,10 @@ PYTEST_DONT_REWRITE
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from pytest_ephemeral_ns.rules.graces import NEVER, Graces
 from pytest_ephemeral_ns.rules.objects import Object
@@ -52,11 +54,11 @@ def job_verdict(job: Object, related: Related, now: datetime, graces: Graces) ->
     return not_ready("Running", progress, _running(job, related, now, graces), now, related.seen)
 
 
-def _failure(job: Object, condition: object, related: Related, now: datetime, graces: Graces) -> list[Cause]:
+def _failure(job: Object, condition: Mapping[str, Any], related: Related, now: datetime, graces: Graces) -> list[Cause]:
     ref = fields.ref_of(job, "batch/v1", "Job")
-    found = condition if isinstance(condition, dict) else {}
-    since = fields.when(found.get("lastTransitionTime"), now)
-    causes = [Cause(ref, str(found.get("reason") or "Failed"), fields.one_line(found.get("message")), since, 0.0)]
+    since = fields.when(condition.get("lastTransitionTime"), now)
+    reason, message = str(condition.get("reason") or "Failed"), fields.one_line(condition.get("message"))
+    causes = [Cause(ref, reason, message, since, 0.0)]
     for pod in _newest_first(job, related)[:1]:
         causes += [replace(cause, grace=0.0, since=since) for cause in pod_causes(pod, related, now, graces)]
     return causes
