@@ -8,8 +8,22 @@ PYTEST_DONT_REWRITE
 
 from __future__ import annotations
 
+from pytest_ephemeral_ns.ready.application import wait_for, wait_for_gate, wait_for_http, wait_for_job, wait_for_tcp
 from pytest_ephemeral_ns.ready.contract import await_contract, wait_for_contract
+from pytest_ephemeral_ns.ready.logs import wait_for_log
 from pytest_ephemeral_ns.ready.loop import wait_ready
 from pytest_ephemeral_ns.ready.report import ReadyReport, throttled
 
-__all__ = ["ReadyReport", "await_contract", "throttled", "wait_for_contract", "wait_ready"]
+__all__ = [
+    "ReadyReport",
+    "await_contract",
+    "throttled",
+    "wait_for",
+    "wait_for_contract",
+    "wait_for_gate",
+    "wait_for_http",
+    "wait_for_job",
+    "wait_for_log",
+    "wait_for_tcp",
+    "wait_ready",
+]

@@ -98,15 +98,13 @@ def job_gone(job: Object, related: Related, now: datetime, graces: Graces) -> Ve
     ref = fields.ref_of(job, "batch/v1", "Job")
     for event in related.events(job, *_FAILED_EVENTS):
         message = fields.one_line(event.get("message"))
-        return not_ready(
-            "Failed", "it is gone", [Cause(ref, str(event["reason"]), message, now, 0.0)], now, related.seen
-        )
+        cause = Cause(ref, str(event["reason"]), message, now, 0.0)
+        return not_ready("Failed", "it is gone", [cause], now, related.seen)
     finished = related.events(job, "Completed") or fields.is_true(job, "Complete")
     if finished or dig(job, "spec", "ttlSecondsAfterFinished") is not None:
         return ready("RemovedAfterFinishing", "it finished, and its TTL took it away")
-    return not_ready(
-        "Gone", "", [Cause(ref, "Gone", "it existed, and was deleted", now, graces.gone, topic="gone")], now
-    )
+    cause = Cause(ref, "Gone", "it existed, and was deleted", now, graces.gone, topic="gone")
+    return not_ready("Gone", "", [cause], now, related.seen)
 
 
 def cron_job_verdict(cron_job: Object, related: Related, now: datetime, graces: Graces) -> Verdict:
