@@ -17,6 +17,7 @@ from pytest_ephemeral_ns.clusters.embedded.image_archive import architecture
 from pytest_ephemeral_ns.errors import UsageError
 
 FULL_NAME = "io.containerd.image.name"
+LARGEST_DOCUMENT = 1 << 18  # bytes; manifests and configurations are smaller, layers are not looked into
 SHORT_NAME = "org.opencontainers.image.ref.name"
 
 
@@ -71,9 +72,9 @@ def read_archive(path: Path) -> Archive:
         raise UsageError(f"image archive {path} does not exist")
     found = _read_directory(path) if path.is_dir() else _read_tar(path)
     if "index.json" in found and "oci-layout" in found:
-        return _oci(path, found["index.json"])
+        return _oci(path, found)
     if "manifest.json" in found:
-        return _docker(path, found["manifest.json"])
+        return _docker(path, found)
     raise not_an_archive(path, "it has neither manifest.json (docker save) nor index.json and oci-layout (OCI layout)")
 
 
@@ -97,19 +98,17 @@ def open_tar(path: Path) -> Iterator[tarfile.TarFile]:
 
 
 def _read_directory(path: Path) -> dict[str, bytes]:
-    names = ("oci-layout", "index.json", "manifest.json")
-    return {name: (path / name).read_bytes() for name in names if (path / name).is_file()}
+    files = [file for file in path.rglob("*") if file.is_file() and file.stat().st_size <= LARGEST_DOCUMENT]
+    return {file.relative_to(path).as_posix(): file.read_bytes() for file in files}
 
 
 def _read_tar(path: Path) -> dict[str, bytes]:
     found = {}
     with open_tar(path) as tar:
         for member in tar:
-            name = member.name.removeprefix("./")
-            if name in ("oci-layout", "index.json", "manifest.json"):
+            if member.isfile() and member.size <= LARGEST_DOCUMENT:
                 body: IO[bytes] | None = tar.extractfile(member)
-                if body:
-                    found[name] = body.read()
+                found[member.name.removeprefix("./")] = body.read() if body else b""
     return found
 
 
@@ -120,8 +119,8 @@ def _decode(path: Path, name: str, body: bytes) -> Any:
         raise not_an_archive(path, f"its {name} is not JSON: {error}") from error
 
 
-def _docker(path: Path, body: bytes) -> Archive:
-    manifest = _decode(path, "manifest.json", body)
+def _docker(path: Path, found: dict[str, bytes]) -> Archive:
+    manifest = _decode(path, "manifest.json", found["manifest.json"])
     if not isinstance(manifest, list):
         raise not_an_archive(path, "its manifest.json is not a list")
     names = [normalise(name) for image in manifest for name in image.get("RepoTags") or ()]
@@ -129,17 +128,19 @@ def _docker(path: Path, body: bytes) -> Archive:
         raise _nameless(path, "docker save NAME:TAG (a name, not an image id)")
     if path.is_dir():
         raise not_an_archive(path, "it is the folder of an unpacked docker save; give the tar file")
+    for image in manifest:
+        _check_machine(path, _architectures(found, image.get("Config", "")))
     return Archive(path, tuple(names), "docker")
 
 
-def _oci(path: Path, body: bytes) -> Archive:
-    index = _decode(path, "index.json", body)
+def _oci(path: Path, found: dict[str, bytes]) -> Archive:
+    index = _decode(path, "index.json", found["index.json"])
     names = []
     for descriptor in index.get("manifests", ()):
-        _check_platform(path, descriptor.get("platform") or {})
+        _check_machine(path, _architectures(found, _blob(descriptor)))
         notes = descriptor.setdefault("annotations", {})
         short = notes.get(SHORT_NAME, "")
-        # A reference that is a tag alone names no image; without a slash or colon it is taken for one.
+        # A reference that is a tag alone names no image; with a slash or colon it is taken for a whole name.
         name = notes.get(FULL_NAME) or (short if set(short) & {"/", ":"} else "")
         if name:
             notes[FULL_NAME] = normalise(name)
@@ -149,10 +150,26 @@ def _oci(path: Path, body: bytes) -> Archive:
     return Archive(path, tuple(names), "oci", json.dumps(index).encode())
 
 
-def _check_platform(path: Path, platform: dict[str, str]) -> None:
-    made_for = platform.get("architecture", architecture())
-    if made_for not in (architecture(), "unknown"):
-        raise UsageError(f"the image in {path} is for {made_for}", evidence=[f"this machine is {architecture()}"])
+def _blob(descriptor: dict[str, Any]) -> str:
+    return f"blobs/{descriptor.get('digest', '').replace(':', '/')}"
+
+
+def _architectures(found: dict[str, bytes], name: str) -> set[str]:
+    """Return the kinds of machine that an index, a manifest or a configuration is for, as far as the archive says."""
+    try:
+        document = json.loads(found.get(name, b"{}"))
+    except ValueError:
+        return set()
+    inner = [*document.get("manifests", ()), *([document["config"]] if "digest" in document.get("config", {}) else [])]
+    below = {kind for descriptor in inner for kind in _architectures(found, _blob(descriptor))}
+    return below | ({document["architecture"]} if "architecture" in document else set())
+
+
+def _check_machine(path: Path, kinds: set[str]) -> None:
+    if (real := kinds - {"unknown"}) and architecture() not in real:
+        raise UsageError(
+            f"the image in {path} is for {', '.join(sorted(real))}", evidence=[f"this machine is {architecture()}"]
+        )
 
 
 def _nameless(path: Path, command: str) -> UsageError:

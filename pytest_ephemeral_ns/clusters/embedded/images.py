@@ -159,31 +159,32 @@ def ensure_images(
 
 
 def _make(recipe: Recipe, bin_dir: Path, progress: Progress) -> None:
-    files = recipe.files(bin_dir)
-    fingerprint = _fingerprint(recipe, files)
-    stamp = recipe.archive.with_suffix(".stamp")
-    if recipe.archive.exists() and stamp.exists() and stamp.read_text() == fingerprint:
-        progress(f"image {recipe.name}: up to date")
-        return
-    progress(f"image {recipe.name}: making {recipe.archive}")
-    stamp.unlink(missing_ok=True)
     try:
+        files = recipe.files(bin_dir)
+        fingerprint = _fingerprint(recipe, files)
+        stamp = recipe.archive.with_suffix(".stamp")
+        if recipe.archive.exists() and stamp.exists() and stamp.read_text() == fingerprint:
+            return
+        progress(f"image {recipe.name}: making {recipe.archive}")
+        stamp.unlink(missing_ok=True)
         write_archive(recipe.archive, recipe.name, files, recipe.config)
+        stamp.write_text(fingerprint)
     except OSError as error:
         raise ToolError(
             f"image {recipe.name} cannot be made: {error.strerror or error}",
-            evidence=[f"archive: {recipe.archive}"],
+            evidence=[
+                f"{what}: {path}" for what, path in (("file", error.filename), ("archive", recipe.archive)) if path
+            ],
             command=f"df -h {paths.image_dir()}",
         ) from error
-    stamp.write_text(fingerprint)
 
 
 def _fingerprint(recipe: Recipe, files: Sequence[File]) -> str:
-    """Return a digest of everything that goes in; of a program, its place, size and time."""
+    """Return a digest of everything that goes in; of a program, its size and time."""
     facts: list[object] = [recipe.name, recipe.config, architecture()]
     for file in files:
         stat = file.source.stat() if file.source else None
-        source = (str(file.source), stat.st_size, stat.st_mtime_ns) if stat else ()
+        source = (stat.st_size, stat.st_mtime_ns) if stat else ()
         facts.append([file.path, source, file.data.decode(), file.link, file.mode, file.owner])
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 

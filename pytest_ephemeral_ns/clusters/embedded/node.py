@@ -50,13 +50,13 @@ def missing() -> list[str]:
 
     Example:
         >>> missing()  # doctest: +SKIP
-        ['runc is not installed (apt-get install runc)']
+        ['not installed: runc (apt-get install runc)']
     """
     if not sys.platform.startswith("linux"):
         return [f"a node needs Linux, this is {sys.platform}"]
     if os.geteuid() != 0:
         return ["a node needs root"]
-    reasons = [f"{name} not installed (apt-get install {package})" for name, package in missing_programs().items()]
+    reasons = [f"not installed: {name} (apt-get install {package})" for name, package in missing_programs().items()]
     if not reasons and not _may_unshare():
         reasons.append("this root may not make namespaces (unshare failed; in a container, --privileged is needed)")
     if not os.access(node_cgroups.hierarchies()[0] if node_cgroups.ROOT.is_dir() else "/", os.W_OK):

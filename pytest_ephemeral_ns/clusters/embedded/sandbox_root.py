@@ -83,6 +83,7 @@ def _needed(spec: NodeSpec) -> Iterable[Path]:
     """Return what else has to be seen: Python, this package, the cluster's programs, credentials and images."""
     package = Path(__file__).resolve().parents[2]
     programs = [Path(find(program)).parent for program in PROGRAMS]
+    programs += [(spec.bin_dir / name).resolve().parent for name in ("kubelet", "kube-proxy")]  # they may be links
     paths = [Path(sys.prefix), Path(sys.base_prefix), package, spec.bin_dir, *programs]
     paths += [spec.kubelet_kubeconfig, spec.proxy_kubeconfig, spec.ca_file, *spec.images]
     paths += [path for path in (plugin_folder(), spec.kubelet_cert, spec.kubelet_key) if path]
