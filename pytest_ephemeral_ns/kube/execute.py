@@ -152,7 +152,7 @@ def _converse(
                 channels.end(STDIN)
                 open_input = False
             if deadline.expired:
-                raise _timed_out(what, deadline, got)
+                raise _timed_out(what, deadline, got, with_input=bool(data))
             selector.modify(channels, channels.interest)
             selector.select(min(deadline.remaining(), _LOOK_SECONDS))
             for channel, part in channels.receive():
@@ -163,13 +163,15 @@ def _converse(
     return got
 
 
-def _timed_out(what: str, deadline: Deadline, got: Mapping[int, bytearray]) -> ExecTimeout:
+def _timed_out(what: str, deadline: Deadline, got: Mapping[int, bytearray], *, with_input: bool) -> ExecTimeout:
     written = [f"{name}: … {_tail(got[channel])}" for channel, name in _NAMES.items() if got[channel]]
+    # Seen with containerd 1.6, also with kubectl: the end of a command that left its input unread is not reported.
+    stuck = ["or it has ended without reading all its input, which some runtimes never report"] if with_input else []
     return ExecTimeout(
         f"{what} did not end within {deadline.budget:g} s",
         bytes(got[STDOUT]),
         bytes(got[STDERR]),
-        evidence=[*(written or ["it has written nothing"]), "it may still be running in the container"],
+        evidence=[*(written or ["it has written nothing"]), "it may still be running in the container", *stuck],
     )
 
 
