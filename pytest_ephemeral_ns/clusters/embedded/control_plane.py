@@ -157,6 +157,7 @@ def api_server(plan: Plan) -> Component:
             "--enable-aggregator-routing=true",
             f"--kubelet-client-certificate={pki}/kubelet-client.crt",
             f"--kubelet-client-key={pki}/kubelet-client.key",
+            *((f"--kubelet-certificate-authority={pki}/ca.crt",) if plan.nodes == "real" else ()),
             "--kubelet-preferred-address-types=InternalIP",  # a node's name means nothing to this machine's DNS
             "--profiling=false",
             f"--cert-dir={plan.home.path}",

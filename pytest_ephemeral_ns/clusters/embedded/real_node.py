@@ -42,6 +42,8 @@ class RealNode:
             kubelet_kubeconfig=home.pki / "kubelet.kubeconfig",
             proxy_kubeconfig=home.pki / "kube-proxy.kubeconfig",
             ca_file=home.pki / "ca.crt",
+            kubelet_cert=home.pki / "kubelet.crt",
+            kubelet_key=home.pki / "kubelet.key",
             pod_range="",
             service_range=SERVICE_RANGE,
             dns_ip=DNS_SERVICE,
