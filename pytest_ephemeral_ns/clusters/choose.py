@@ -72,8 +72,9 @@ def open_cluster(
 
     Args:
         choice: ``auto``, ``current``, ``kind`` or ``embedded``.
-        context: a kubeconfig context; naming it is also the permission to use one that does not look local.
-        kubeconfig: a kubeconfig file instead of those that kubectl would use.
+        context: a kubeconfig context, for ``auto`` and ``current``; naming it is also the permission to use one that
+            does not look local.
+        kubeconfig: a kubeconfig file instead of those that kubectl would use, for ``auto`` and ``current``.
         nodes: embedded only: ``auto``, ``real``, ``simulated`` or ``none``.
         kind_image: node image of a kind cluster that is created.
         kind_config: configuration file of a kind cluster that is created.
@@ -229,7 +230,7 @@ def _kind(wish: _Wish) -> Cluster:
     from pytest_ephemeral_ns.clusters import kind
 
     return kind.up(
-        wish.context.removeprefix("kind-") if wish.context.startswith("kind-") else kind.NAME,
+        kind.NAME,
         image=wish.kind_image,
         config=wish.kind_config,
         timeout=wish.deadline.remaining(),

@@ -210,10 +210,9 @@ def test_an_unknown_choice(environ: dict[str, str]) -> None:
 def test_kind_and_embedded_do_not_look_at_contexts(started: list[str], environ: dict[str, str], tmp_path: Path) -> None:
     current(tmp_path, "prod")
     open_cluster("kind", environ=environ)
-    open_cluster("kind", context="kind-shop", environ=environ)
     open_cluster("kind", context="prod", environ=environ)
     open_cluster("embedded", context="prod", environ=environ)
-    assert started == ["kind ephemeral-ns", "kind shop", "kind ephemeral-ns", "embedded default"]
+    assert started == ["kind ephemeral-ns", "kind ephemeral-ns", "embedded default"]
 
 
 def test_current_is_refused_or_missing_and_never_something_else(

@@ -255,8 +255,6 @@ def test_the_cluster_is_used_again(kind_cluster: Cluster, own: KindHost) -> None
 
 @pytest.mark.kind
 def test_naming_its_context_uses_it(kind_cluster: Cluster, own: KindHost) -> None:
-    cluster = open_cluster("kind", context=f"kind-{kind_cluster.name}", owner_pid=os.getpid())
-    assert cluster.name == kind_cluster.name
     cluster = open_cluster("current", context=f"kind-{kind_cluster.name}", kubeconfig=kind_cluster.kubeconfig)
     assert cluster.version == kind_cluster.version
     close_cluster(cluster)
