@@ -102,6 +102,22 @@ KNOBS: tuple[Knob, ...] = (
     Knob("ttl", "duration", "2h", "when the reaper may take a namespace that nobody released", metavar="DURATION"),
     Knob("wait_deleted", "switch", "off", "at the end, wait until deletion is verified"),
     Knob(
+        "keep",
+        "choice",
+        "never",
+        "which namespaces stay when their tests are over; --keep-on-failure is short for on-failure",
+        ("never", "on-failure", "always"),
+    ),
+    Knob("keep_ttl", "duration", "24h", "when the reaper may take a namespace that was kept", metavar="DURATION"),
+    Knob("keep_max", "count", "5", "how many namespaces one run may keep", metavar="COUNT"),
+    Knob(
+        "reuse",
+        "text",
+        "",
+        "run against this existing namespace: deploy reconciles, nothing is deleted",
+        metavar="NAMESPACE",
+    ),
+    Knob(
         "name",
         "text",
         "{project}-{ref}-{commit}-{run}-{worker}",

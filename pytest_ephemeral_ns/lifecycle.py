@@ -11,16 +11,18 @@ import shutil
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 from pytest_ephemeral_ns.deadline import Deadline
-from pytest_ephemeral_ns.errors import EphemeralNsError
+from pytest_ephemeral_ns.errors import EphemeralNsError, UsageError
 from pytest_ephemeral_ns.facts import identity
+from pytest_ephemeral_ns.keeping import Kept, keep_if_wanted, kept
 from pytest_ephemeral_ns.namespace import Namespace, Setting, Source
 from pytest_ephemeral_ns.provision import (
+    NAMESPACES,
     Record,
     Sweep,
     create_namespace,
@@ -29,6 +31,8 @@ from pytest_ephemeral_ns.provision import (
     wait_deleted,
     wait_usable,
 )
+from pytest_ephemeral_ns.rules.naming import WORKER
+from pytest_ephemeral_ns.rules.retention import is_kept
 from pytest_ephemeral_ns.run import Run, Seat
 from pytest_ephemeral_ns.settings import BY_NAME, Settings, load
 
@@ -53,7 +57,7 @@ def provisioned(run: Run, deploy: Deploy) -> Iterator[Namespace]:
         EphemeralNsError: it could not be created, deployed or made ready; what was created is released.
     """
     run.raise_if_known(deploy)
-    namespace = _provision(run, run.seat.worker_id, run.next_extra())
+    namespace = _reused(run) if run.settings.reuse else _provision(run, run.seat.worker_id, run.next_extra())
     try:
         _fill(run, namespace, deploy)
         yield namespace
@@ -62,6 +66,15 @@ def provisioned(run: Run, deploy: Deploy) -> Iterator[Namespace]:
         raise
     finally:
         release(run, namespace)
+
+
+def _reused(run: Run) -> Namespace:
+    """Return a handle of the namespace that the user named: naming it is the permission to deploy into it."""
+    found = run.api.get(f"{NAMESPACES}/{run.settings.reuse}")["metadata"]
+    if found.get("deletionTimestamp"):
+        raise UsageError(f"namespace {run.settings.reuse} is being deleted since {found['deletionTimestamp']}")
+    deadline = Deadline.after(run.settings.timeout)
+    return _handle(run, Record(found["name"], found["uid"]), run.seat.worker_id, deadline)
 
 
 def _fill(run: Run, namespace: Namespace, deploy: Deploy) -> None:
@@ -92,6 +105,7 @@ def _provision(run: Run, worker_id: str, extra: str) -> Namespace:
         naming.annotations_of(run.identity, expires=_expiry(settings.ttl), created_by=_host()),
     )
     run.remember(record)
+    run.heart.add(record.name)
     return _handle(run, record, worker_id, deadline)
 
 
@@ -118,11 +132,27 @@ def _host() -> str:
 
 
 def release(run: Run, namespace: Namespace) -> None:
-    """Close the handle and send the namespace away; never raises: a tear-down is never another test's error."""
+    """Close the handle and keep the namespace or send it away; never raises.
+
+    A tear-down that goes wrong is a warning at the end of the run, never another test's error.
+    """
     namespace.close()
-    problem = delete_namespace(run.api, Record(namespace.name, namespace.uid))
+    record = Record(namespace.name, namespace.uid)
+    if run.settings.reuse:
+        return
+    run.heart.remove(record.name)
+    problem = _keep_or_delete(run, record, namespace.failures[0] if namespace.failures else "")
     if problem:
         run.warn(problem)
+
+
+def _keep_or_delete(run: Run, record: Record, failure: str) -> str | None:
+    try:
+        if keep_if_wanted(run, record, failure):
+            return None
+    except EphemeralNsError as error:
+        return f"namespace {record.name} stays, but could not be marked as kept: {error.summary}"
+    return delete_namespace(run.api, record)
 
 
 @contextmanager
@@ -148,10 +178,13 @@ def shared(run: Run, deploy: Deploy) -> Iterator[Namespace]:
     if "error" in told:
         raise EphemeralNsError(told["error"], evidence=told["evidence"], command=told["command"])
     namespace = _handle(run, Record(**told), "shared", deadline)
+    run.heart.add(namespace.name)
     try:
         yield namespace
     finally:
         namespace.close()
+        if namespace.failures:
+            run.write(f"failed/{run.seat.worker_id}", {"test": namespace.failures[0]})
 
 
 def _make_shared(run: Run, deploy: Deploy) -> dict[str, Any]:
@@ -212,35 +245,66 @@ def check(settings: Settings) -> None:
     plan(settings.deploy, helm_values=settings.helm_values, helm_set=settings.helm_set)
 
 
-def finish(run: Run) -> Sweep:
+def finish(run: Run) -> Ending:
     """End a run: sweep what its processes left, stop the cluster that it started, remove its folder.
 
     Called once, by the process that began the run, after all others are gone. Never raises.
 
     Returns:
-        What the sweep did; problems are among its warnings.
+        What the sweep did, what is kept, and every warning of every process of the run.
     """
-    swept = Sweep()
+    swept, stays = Sweep(), []
     try:
         if run.touched:
             swept = _sweep(run)
-            _stop_cluster(run)
+            stays = kept(run)
+            if not stays:
+                _stop_cluster(run)
     except EphemeralNsError as error:
-        swept = Sweep(warnings=(str(error),))
+        run.warn(str(error))
     finally:
         run.close()
         said = run.warnings()
         shutil.rmtree(run.directory, ignore_errors=True)
-    return replace(swept, warnings=(*said, *swept.warnings))
+    return Ending(swept, tuple(stays), said)
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What is worth saying at the end of a run: leftovers, evidence and problems, not what went as it should."""
+
+    sweep: Sweep
+    kept: tuple[Kept, ...]
+    warnings: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        """Return it as lines for a terminal."""
+        swept = [f"swept: {name} (its process did not release it)" for name in self.sweep.deleted]
+        stays = [line for one in self.kept for line in one.lines()]
+        return [*swept, *stays, *(f"warning: {text}" for text in (*self.warnings, *self.sweep.warnings))]
 
 
 def _sweep(run: Run) -> Sweep:
+    if run.settings.reuse:
+        return Sweep()
     created = run.created()
-    swept = sweep(run.api, run.seat.run_id, created, keep=lambda _: False)
+    swept = sweep(run.api, run.seat.run_id, created, keep=lambda item: _stays(run, item))
     if not run.settings.wait_deleted:
         return swept
-    left = wait_deleted(run.api, created, Deadline.after(run.settings.timeout))
+    gone = [record for record in created if record.name not in swept.kept]
+    left = wait_deleted(run.api, gone, Deadline.after(run.settings.timeout))
     return replace(swept, warnings=(*swept.warnings, *left))
+
+
+def _stays(run: Run, item: dict[str, Any]) -> bool:
+    """Decide on a namespace that nobody released: the shared one, or that of a process that died."""
+    if is_kept(item):
+        return True
+    record = Record(item["metadata"]["name"], item["metadata"]["uid"])
+    if item["metadata"]["labels"].get(WORKER) == "shared":
+        failed = [told["test"] for told in run.read_all("failed")]
+        return keep_if_wanted(run, record, failed[0] if failed else "")
+    return keep_if_wanted(run, record, "its process ended without releasing it")
 
 
 def _stop_cluster(run: Run) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +17,9 @@ from pytest_ephemeral_ns.knobs import KNOBS, LISTS, Knob
 
 if TYPE_CHECKING:
     from pytest_ephemeral_ns.clusters.cluster import Cluster
+    from pytest_ephemeral_ns.lifecycle import Ending
     from pytest_ephemeral_ns.namespace import Namespace, Source
     from pytest_ephemeral_ns.progress import Relay
-    from pytest_ephemeral_ns.provision import Sweep
     from pytest_ephemeral_ns.rules.identity import Identity
     from pytest_ephemeral_ns.run import Run, Seat
     from pytest_ephemeral_ns.settings import Settings
@@ -32,8 +32,9 @@ SETTINGS: pytest.StashKey[Settings] = pytest.StashKey()
 SEAT: pytest.StashKey[Seat] = pytest.StashKey()
 RELAY: pytest.StashKey[Relay] = pytest.StashKey()
 ACTIVE: pytest.StashKey[list[Namespace]] = pytest.StashKey()
-SWEPT: pytest.StashKey[Sweep] = pytest.StashKey()
+ENDING: pytest.StashKey[Ending] = pytest.StashKey()
 OURS = frozenset({"ephemeral_ns", "ephemeral_ns_shared", "ephemeral_ns_factory"})
+SHORT = "--keep-on-failure"
 SKIPPED = "needs a namespace: run pytest with --ephemeral-ns"
 
 
@@ -45,6 +46,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("ephemeral-ns", "a Kubernetes namespace for each worker, run, module, class or test")
     for knob in KNOBS:
         _add(parser, group, knob)
+    with suppress(ValueError):  # a neighbour has the short name; the long one is always ours
+        meaning = "short for --ephemeral-ns-keep=on-failure"
+        group.addoption(SHORT, action="store_true", dest="ephemeral_ns_keep_on_failure", default=None, help=meaning)
 
 
 def _add(parser: pytest.Parser, group: pytest.OptionGroup, knob: Knob) -> None:
@@ -63,14 +67,17 @@ def _add(parser: pytest.Parser, group: pytest.OptionGroup, knob: Knob) -> None:
 
 def _settings(config: pytest.Config) -> Settings | None:
     """Return the checked settings, or nothing when nobody gave any: an idle plugin loads no more than its table."""
-    flags = {knob.name: config.getoption(knob.ini) for knob in KNOBS}
+    flags: dict[str, Any] = {knob.name: config.getoption(knob.ini) for knob in KNOBS}
+    short = config.getoption("ephemeral_ns_keep_on_failure", None)
     ini = {knob.name: config.getini(knob.ini) for knob in KNOBS}
-    if not any((*flags.values(), *ini.values(), *(os.environ.get(knob.env) for knob in KNOBS))):
+    if not any((short, *flags.values(), *ini.values(), *(os.environ.get(knob.env) for knob in KNOBS))):
         return None
     from pytest_ephemeral_ns.errors import UsageError
     from pytest_ephemeral_ns.rules.naming import check_template
-    from pytest_ephemeral_ns.settings import load
+    from pytest_ephemeral_ns.settings import Given, load
 
+    if short and not flags["keep"]:
+        flags["keep"] = Given("on-failure", SHORT, config.invocation_params.dir)
     try:
         settings = load(flags, os.environ, ini, cwd=config.invocation_params.dir, ini_path=config.inipath)
         check_template(settings.name)
@@ -149,7 +156,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 def _finish(config: pytest.Config) -> None:
     """End the run once, in the process that began it; xdist's workers are gone by then."""
-    if SEAT not in config.stash or _is_worker(config) or SWEPT in config.stash:
+    if SEAT not in config.stash or _is_worker(config) or ENDING in config.stash:
         return
     from pytest_ephemeral_ns.lifecycle import finish
     from pytest_ephemeral_ns.run import Run
@@ -157,12 +164,12 @@ def _finish(config: pytest.Config) -> None:
     if RELAY in config.stash:
         config.stash[RELAY].close()
     run = Run(config.stash[SETTINGS], config.stash[SEAT], None, environ=os.environ, progress=_progress(config))
-    config.stash[SWEPT] = finish(run)
+    config.stash[ENDING] = finish(run)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """See https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_terminal_summary ."""
-    lines = config.stash[SWEPT].lines() if SWEPT in config.stash else []
+    lines = config.stash[ENDING].lines() if ENDING in config.stash else []
     if lines:
         terminalreporter.section("ephemeral-ns")
         for line in lines:

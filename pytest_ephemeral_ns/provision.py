@@ -168,13 +168,8 @@ class Sweep:
     kept: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
-    def lines(self) -> list[str]:
-        """Return what is worth saying at the end of a run: leftovers and problems, not what went as it should."""
-        found = [f"swept: {name} (its process did not release it)" for name in self.deleted]
-        return [*found, *(f"kept: {name}" for name in self.kept), *(f"warning: {text}" for text in self.warnings)]
 
-
-def sweep(api: Api, run_id: str, known: Iterable[Record], keep: Callable[[Mapping[str, Any]], bool]) -> Sweep:
+def sweep(api: Api, run_id: str, known: Iterable[Record], keep: Callable[[dict[str, Any]], bool]) -> Sweep:
     """Delete what is left of one run.
 
     Args:
@@ -191,8 +186,8 @@ def sweep(api: Api, run_id: str, known: Iterable[Record], keep: Callable[[Mappin
         found = list(api.list(NAMESPACES, label_selector=f"{RUN}={run_id},{MANAGED_BY}={MANAGER}"))
     except ApiError:
         found, warnings = _look_up(api, run_id, known)
-    kept = [item for item in found if keep(item)]
     going = [item for item in found if item["metadata"].get("deletionTimestamp")]
+    kept = [item for item in found if item not in going and keep(item)]
     doomed = [item for item in found if item not in kept and item not in going]
     deleted = []
     for item in doomed:

@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import secrets
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +24,7 @@ from pytest_ephemeral_ns.provision import Record
 
 if TYPE_CHECKING:
     from pytest_ephemeral_ns.clusters.cluster import Cluster
+    from pytest_ephemeral_ns.heartbeat import Heart
     from pytest_ephemeral_ns.kube.api import Api
     from pytest_ephemeral_ns.rules.identity import Identity
     from pytest_ephemeral_ns.settings import Settings
@@ -118,7 +120,6 @@ class Run:
 
     def _open_cluster(self) -> dict[str, Any]:
         from pytest_ephemeral_ns.clusters.choose import open_cluster
-        from pytest_ephemeral_ns.clusters.loading import load_images
 
         wanted = self.settings
         try:
@@ -133,11 +134,23 @@ class Run:
                 progress=self.progress,
                 environ=self.environ,
             )
-            if wanted.image:
-                load_images(cluster, wanted.image, progress=self.progress)
+            self._load_images(cluster)
         except EphemeralNsError as error:
             return {"error": error.summary, "evidence": list(error.evidence), "command": error.command}
         return cluster.to_dict()
+
+    def _load_images(self, cluster: Cluster) -> None:
+        from pytest_ephemeral_ns.clusters.choose import close_cluster
+        from pytest_ephemeral_ns.clusters.loading import load_images
+
+        if not self.settings.image:
+            return
+        try:
+            load_images(cluster, self.settings.image, progress=self.progress)
+        except EphemeralNsError:
+            if cluster.started:
+                close_cluster(cluster)
+            raise
 
     @property
     def touched(self) -> bool:
@@ -154,6 +167,13 @@ class Run:
         connection = self.cluster.connection
         renew = (lambda: refresh(connection)) if connection.refreshable else None
         return Api(connection, refresh=renew)
+
+    @cached_property
+    def heart(self) -> Heart:
+        """The sign of life of the run's namespaces; the reaper does not wait for the TTL of a run that is dead."""
+        from pytest_ephemeral_ns.heartbeat import Heart
+
+        return Heart(self.api, self.seat.run_id, self.seat.worker_id, f"{socket.gethostname()}:{os.getpid()}")
 
     # The ledger: what one process must tell the others, as small files that only this user can read.
 
@@ -189,8 +209,12 @@ class Run:
 
     def created(self) -> list[Record]:
         """Return every namespace that any process of the run wrote down."""
-        files = sorted((self.directory / "created").glob("*.json"))
-        return [Record(**json.loads(file.read_text("utf-8"))) for file in files]
+        return [Record(**told) for told in self.read_all("created")]
+
+    def read_all(self, folder: str) -> list[dict[str, Any]]:
+        """Return everything that was written under ``folder/…``, by name."""
+        files = sorted((self.directory / folder).glob("*.json"))
+        return [json.loads(file.read_text("utf-8")) for file in files]
 
     def next_extra(self) -> str:
         """Return what tells this process's next namespace from its others: nothing, ``"2"``, ``"3"``."""
@@ -219,10 +243,11 @@ class Run:
 
     def warnings(self) -> tuple[str, ...]:
         """Return what any process of the run warned of."""
-        files = sorted((self.directory / "warnings").glob("*.json"))
-        return tuple(json.loads(file.read_text("utf-8"))["text"] for file in files)
+        return tuple(told["text"] for told in self.read_all("warnings"))
 
     def close(self) -> None:
-        """Close this process's client. The cluster and the namespaces stay."""
+        """End this process's heartbeat and close its client. The cluster and the namespaces stay."""
+        if "heart" in self.__dict__:
+            self.heart.close()
         if "api" in self.__dict__:
             self.api.close()

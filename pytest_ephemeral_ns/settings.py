@@ -15,6 +15,7 @@ from typing import Any
 
 from pytest_ephemeral_ns.errors import UsageError
 from pytest_ephemeral_ns.knobs import BY_NAME, KNOBS, LISTS, Kind, Knob
+from pytest_ephemeral_ns.rules.retention import Policy
 
 __all__ = ["BY_NAME", "KNOBS", "Given", "Knob", "Settings", "load", "read"]
 
@@ -42,6 +43,10 @@ class Settings:
     timeout: float = 300.0
     ttl: float = 7200.0
     wait_deleted: bool = False
+    keep: Policy = "never"
+    keep_ttl: float = 86400.0
+    keep_max: int = 5
+    reuse: str = ""
     name: str = BY_NAME["name"].default
     provenance: Mapping[str, str] = field(default_factory=dict)
 
@@ -80,7 +85,8 @@ def load(
     """Read every knob: flag over environment over ini over default.
 
     Args:
-        flags: knob name → what the command line gave; ``None`` or ``[]`` where it gave nothing.
+        flags: knob name → what the command line gave, or a :class:`Given` where another flag stands for it; ``None`` or
+            ``[]`` where it gave nothing.
         environ: the process environment.
         ini: knob name → what the configuration file gave; absent, ``None``, ``""`` or ``[]`` where it gave nothing.
         cwd: folder that relative paths of flags and environment start from.
@@ -116,6 +122,8 @@ def _given(
     cwd: Path,
     ini_path: Path | None,
 ) -> Given | None:
+    if isinstance(flags.get(knob.name), Given):
+        return flags[knob.name]  # type: ignore[no-any-return]
     if flags.get(knob.name) not in (None, [], ()):
         return Given(flags[knob.name], knob.flag, cwd)
     if environ.get(knob.env, "") != "":

@@ -1,0 +1,91 @@
+"""KEEP: whether a namespace stays as evidence, marked with why and until when; this module must never delete.
+
+PYTEST_DONT_REWRITE
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING
+
+from pytest_ephemeral_ns.provision import NAMESPACES, Record
+from pytest_ephemeral_ns.rules.naming import format_time
+from pytest_ephemeral_ns.rules.retention import decide_keep, keep_patch
+
+if TYPE_CHECKING:
+    from pytest_ephemeral_ns.clusters.cluster import Cluster
+    from pytest_ephemeral_ns.run import Run
+
+__tracebackhide__ = True
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A namespace that stays.
+
+    Args:
+        name: its name.
+        reason: why, for example the first test that failed in it.
+        until: when the reaper may take it, ``2026-11-24T09:00:00Z``.
+        access: what kubectl needs to reach it: ``--context NAME`` or ``--kubeconfig FILE``.
+    """
+
+    name: str
+    reason: str
+    until: str
+    access: str
+
+    def lines(self) -> list[str]:
+        """Return what a person needs to know: that it stays, and the commands to look at it and to end it."""
+        kubectl = f"kubectl {self.access}"
+        return [
+            f"kept: {self.name} until {self.until} ({self.reason})",
+            f"  look:   {kubectl} --namespace {self.name} get all,events",
+            f"  rerun:  pytest --ephemeral-ns --ephemeral-ns-reuse={self.name}",
+            f"  delete: {kubectl} delete namespace {self.name}",
+        ]
+
+
+def keep_if_wanted(run: Run, record: Record, failure: str) -> bool:
+    """Mark a namespace as kept, where the settings and what failed in it say so.
+
+    Args:
+        run: the run.
+        record: which namespace.
+        failure: the first test that failed in it; empty if nothing did.
+
+    Returns:
+        Whether it stays.
+
+    Raises:
+        EphemeralNsError: it should stay, but could not be marked; the caller must not delete it.
+    """
+    settings = run.settings
+    if settings.keep == "never":
+        return False
+    with run.lock("kept"):
+        count = len(run.read_all("kept"))
+        decision = decide_keep(settings.keep, failure=failure, kept=count, keep_max=settings.keep_max)
+        if not decision.keep:
+            if failure:
+                run.warn(f"namespace {record.name}: {decision.reason}")
+            return False
+        expires = datetime.now(timezone.utc) + timedelta(seconds=settings.keep_ttl)
+        patch = keep_patch(expires, decision.reason)
+        patch["metadata"]["uid"] = record.uid  # a namesake is refused with a conflict
+        run.api.patch(f"{NAMESPACES}/{record.name}", patch)
+        told = {"reason": decision.reason, "until": format_time(expires), "access": _access(run.cluster)}
+        run.write(f"kept/{record.name}", {"name": record.name, **told})
+    return True
+
+
+def _access(cluster: Cluster) -> str:
+    if cluster.provider == "current" and cluster.connection.context:
+        return f"--context {cluster.connection.context}"
+    return f"--kubeconfig {cluster.kubeconfig}"
+
+
+def kept(run: Run) -> list[Kept]:
+    """Return every namespace that any process of the run kept."""
+    return [Kept(**told) for told in run.read_all("kept")]
