@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_ephemeral_ns import paths
 from pytest_ephemeral_ns.clusters.cluster import Cluster
@@ -24,6 +24,9 @@ from pytest_ephemeral_ns.clusters.embedded.state import FAILED, READY, Home, Spe
 from pytest_ephemeral_ns.connection import Connection
 from pytest_ephemeral_ns.deadline import Deadline
 from pytest_ephemeral_ns.errors import ClusterError, EphemeralNsError
+
+if TYPE_CHECKING:
+    import filelock
 
 _STOP_TIMEOUT = 30.0  # seconds for a supervisor to stop everything by itself
 _POLL = 0.02
@@ -296,23 +299,34 @@ def _cluster(home: Home, status: Status, *, started: bool) -> Cluster:
 def _locked(home: Home, progress: Progress, timeout: float) -> Iterator[None]:
     import filelock
 
-    home.lock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = filelock.FileLock(home.lock, timeout=0)
+    lock = filelock.FileLock(home.lock)
     try:
-        lock.acquire()
+        home.lock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
     except filelock.Timeout:
         progress(f"waiting for another process that starts or stops cluster {home.name!r}")
-        try:
-            lock.acquire(timeout=timeout + _STOP_TIMEOUT)
-        except filelock.Timeout:
-            raise ClusterError(
-                f"embedded cluster {home.name!r} is locked by another process for more than {timeout:g} s",
-                evidence=[f"lock: {home.lock}"],
-            ) from None
+        _wait_for(lock, home, timeout + _STOP_TIMEOUT)
+    except OSError as error:
+        raise ClusterError(
+            f"the state folder {home.lock.parent} cannot be used: {error.strerror}",
+            command="EPHEMERAL_NS_STATE_DIR=/a/folder/of/yours",
+        ) from error
     try:
         yield
     finally:
         lock.release()
+
+
+def _wait_for(lock: filelock.BaseFileLock, home: Home, timeout: float) -> None:
+    import filelock
+
+    try:
+        lock.acquire(timeout=timeout)
+    except filelock.Timeout:
+        raise ClusterError(
+            f"embedded cluster {home.name!r} is locked by another process for more than {timeout:g} s",
+            evidence=[f"lock: {home.lock}"],
+        ) from None
 
 
 def main() -> int:

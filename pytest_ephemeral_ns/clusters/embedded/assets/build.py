@@ -20,6 +20,7 @@ from pathlib import Path
 from pytest_ephemeral_ns import paths
 from pytest_ephemeral_ns.clusters.embedded.assets.store import Progress, Store, full_disk
 from pytest_ephemeral_ns.clusters.embedded.assets.table import Asset
+from pytest_ephemeral_ns.clusters.embedded.containment import die_with_parent
 from pytest_ephemeral_ns.errors import ToolError
 
 _MODULES = Path(__file__).parents[1] / "modules"
@@ -137,6 +138,7 @@ def _run(
         text=True,
         errors="replace",
         start_new_session=True,
+        preexec_fn=die_with_parent,
     )
     watchdog = threading.Timer(_BUILD_TIMEOUT, _kill, [process])
     watchdog.daemon = True
