@@ -5,8 +5,6 @@ PYTEST_DONT_REWRITE
 
 from __future__ import annotations
 
-import base64
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,7 +23,8 @@ from pytest_ephemeral_ns.clusters.credentials import read_pem, resolve_user
 from pytest_ephemeral_ns.clusters.exec_plugin import PLUGIN_TIMEOUT
 from pytest_ephemeral_ns.clusters.expiry import token_end
 from pytest_ephemeral_ns.clusters.kubeconfig import Config, Entry, load_config, read_files, text
-from pytest_ephemeral_ns.clusters.private import write_private
+from pytest_ephemeral_ns.clusters.proxies import proxy_for
+from pytest_ephemeral_ns.clusters.writing import encode, write_kubeconfig
 from pytest_ephemeral_ns.connection import Connection
 from pytest_ephemeral_ns.errors import UsageError
 
@@ -53,7 +52,7 @@ def connect(
     Args:
         config: from :func:`load_config`.
         context: its name; ``None`` or ``""`` for the current context.
-        environ: the environment for credential plugins; ours if ``None``.
+        environ: the environment for credential plugins and proxies; ours if ``None``.
         timeout: seconds that a credential plugin may take.
 
     Returns:
@@ -67,11 +66,11 @@ def connect(
         >>> connect(load_config(), "kind-shop").server  # doctest: +SKIP
         'https://127.0.0.1:41235'
     """
+    environ = os.environ if environ is None else environ
     chosen = choose_context(config, context)
     if chosen.context == IN_CLUSTER and config.in_cluster:
-        return _from_pod(chosen)
-    environ = os.environ if environ is None else environ
-    cluster = _resolve_cluster(chosen)
+        return _from_pod(chosen, proxy_for(chosen.server, environ))
+    cluster = _resolve_cluster(chosen, environ)
     # As client-go: over plain http no credential is sent.
     about = _for_plugins(chosen, cluster)
     user = resolve_user(chosen, about, environ=environ, timeout=timeout) if chosen.server.startswith("https:") else {}
@@ -120,48 +119,7 @@ def refresh(connection: Connection, *, environ: Mapping[str, str] | None = None)
     return again
 
 
-def write_kubeconfig(
-    connection: Connection, path: str | os.PathLike[str], *, namespace: str = "", context: str = ""
-) -> Path:
-    """Write a kubeconfig that holds one connection, for kubectl, Helm and other programs.
-
-    It holds what is resolved already, so that those programs use exactly what we use: no plugin is run again and no
-    file is read, except a token file.
-
-    Args:
-        connection: what to write.
-        path: where to; written whole or not at all, mode 0600.
-        namespace: the context's namespace; the connection's if empty.
-        context: the context's name; the connection's, or ``"ephemeral-ns"``, if empty.
-
-    Returns:
-        ``path``.
-
-    Raises:
-        UsageError: it cannot be written.
-
-    Example:
-        >>> write_kubeconfig(connection, "/run/user/1000/shop.kubeconfig", namespace="shop-gw0")  # doctest: +SKIP
-        PosixPath('/run/user/1000/shop.kubeconfig')
-    """
-    name = context or connection.context or "ephemeral-ns"
-    inner = {"cluster": name, "user": name, "namespace": namespace or connection.namespace}
-    document = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": name,
-        "contexts": [{"name": name, "context": inner}],
-        "clusters": [{"name": name, "cluster": _written_cluster(connection)}],
-        "users": [{"name": name, "user": _written_user(connection)}],
-    }
-    try:
-        write_private(path, json.dumps(document, indent=2) + "\n")  # JSON is YAML, and needs no quoting rules
-    except OSError as error:
-        raise UsageError(f"kubeconfig {path} cannot be written: {error.strerror or error}") from error
-    return Path(path)
-
-
-def _resolve_cluster(chosen: Chosen) -> dict[str, Any]:
+def _resolve_cluster(chosen: Chosen, environ: Mapping[str, str]) -> dict[str, Any]:
     cluster = chosen.cluster
     insecure = text(cluster.value, "insecure-skip-tls-verify").lower() == "true"
     authority = read_pem(cluster, "certificate-authority", must_hold="CERTIFICATE")
@@ -176,7 +134,7 @@ def _resolve_cluster(chosen: Chosen) -> dict[str, Any]:
         "ca_data": authority,
         "insecure_skip_tls_verify": insecure,
         "tls_server_name": text(cluster.value, "tls-server-name"),
-        "proxy_url": text(cluster.value, "proxy-url"),
+        "proxy_url": text(cluster.value, "proxy-url") or proxy_for(chosen.server, environ),
     }
 
 
@@ -184,12 +142,12 @@ def _for_plugins(chosen: Chosen, cluster: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **chosen.cluster.value,
         "server": chosen.server,
-        "certificate-authority-data": _encode(cluster["ca_data"]),
+        "certificate-authority-data": encode(cluster["ca_data"]),
         "insecure-skip-tls-verify": cluster["insecure_skip_tls_verify"],
     }
 
 
-def _from_pod(chosen: Chosen) -> Connection:
+def _from_pod(chosen: Chosen, proxy: str) -> Connection:
     account = files.SERVICE_ACCOUNT
     authority = read_pem(
         Entry("service account", {"certificate-authority": str(account / "ca.crt")}),
@@ -203,6 +161,7 @@ def _from_pod(chosen: Chosen) -> Connection:
         token=token,
         token_file=str(account / "token"),
         expires_at=token_end(token),
+        proxy_url=proxy,
         namespace=chosen.namespace,
         refreshable=True,
     )
@@ -216,44 +175,3 @@ def _read_token(path: Path) -> str:
     if not token:
         raise UsageError(f"token file {path} is empty")
     return token
-
-
-def _encode(pem: str) -> str:
-    return base64.b64encode(pem.encode()).decode()
-
-
-def _written_cluster(connection: Connection) -> dict[str, Any]:
-    values = {
-        "server": connection.server,
-        "certificate-authority-data": "" if connection.insecure_skip_tls_verify else _encode(connection.ca_data),
-        "insecure-skip-tls-verify": connection.insecure_skip_tls_verify,
-        "tls-server-name": connection.tls_server_name,
-        "proxy-url": connection.proxy_url,
-    }
-    return {key: value for key, value in values.items() if value}
-
-
-def _written_user(connection: Connection) -> dict[str, Any]:
-    values: dict[str, Any] = {
-        "client-certificate-data": _encode(connection.client_cert_data),
-        "client-key-data": _encode(connection.client_key_data),
-        "tokenFile": connection.token_file,
-        "token": "" if connection.token_file else connection.token,
-        **_written_impersonation(connection),
-    }
-    return {key: value for key, value in values.items() if value}
-
-
-def _written_impersonation(connection: Connection) -> dict[str, Any]:
-    from urllib.parse import unquote
-
-    found: dict[str, Any] = {"as": "", "as-uid": "", "as-groups": [], "as-user-extra": {}}
-    for header, value in connection.headers:
-        kind = header.removeprefix("Impersonate-")
-        if kind in ("User", "Uid"):
-            found["as" if kind == "User" else "as-uid"] = value
-        elif kind == "Group":
-            found["as-groups"].append(value)
-        elif kind.startswith("Extra-"):
-            found["as-user-extra"].setdefault(unquote(kind.removeprefix("Extra-")), []).append(value)
-    return found

@@ -16,8 +16,10 @@ from typing import Any
 import pytest
 
 from pytest_ephemeral_ns.clusters import exec_plugin
+from pytest_ephemeral_ns.clusters.cluster import Cluster
 from pytest_ephemeral_ns.clusters.current import connect, load_config, refresh, write_kubeconfig
 from pytest_ephemeral_ns.clusters.expiry import certificate_end, timestamp, token_end
+from pytest_ephemeral_ns.clusters.proxies import proxy_for
 from pytest_ephemeral_ns.connection import Connection
 from pytest_ephemeral_ns.errors import ClusterError, UsageError
 from tests.clusters.kubeconfigs import client_certificate, encode, jwt, kubeconfig, write
@@ -416,7 +418,7 @@ FULL = Connection(
 )
 def test_what_is_written_is_read_again(connection: Connection, tmp_path: Path) -> None:
     path = write_kubeconfig(connection, tmp_path / "new" / "config")
-    read = connect(load_config(path, environ=ENVIRON))
+    read = connect(load_config(path, environ=ENVIRON), environ=ENVIRON)
     expected = {
         "expires_at": read.expires_at,
         "kubeconfig": (str(path),),
@@ -433,6 +435,96 @@ def test_a_written_kubeconfig_keeps_a_token_file(tmp_path: Path) -> None:
     path = write_kubeconfig(connection, tmp_path / "config", namespace="shop-gw0", context="shop")
     read = connect(load_config(path, environ=ENVIRON))
     assert (read.token, read.namespace, read.context) == ("now", "shop-gw0", "shop")
+
+
+def test_a_plugin_is_written_in_the_place_of_its_token(
+    connected: Callable[..., Connection], plugin: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    user = {**plugin(credential(token="t"), provideClusterInfo=True, env=None), "as": "bob"}
+    extension = {"name": "client.authentication.k8s.io/exec", "extension": {"audience": "a"}}
+    connection = connected(user, {"extensions": [extension]})
+    path = write_kubeconfig(connection, tmp_path / "elsewhere" / "config")
+    written = json.loads(path.read_text())
+    section = {**user["exec"], "command": str(tmp_path / "plugins" / "login")}
+    assert written["users"][0]["user"] == {"exec": section, "as": "bob"}
+    assert written["clusters"][0]["cluster"]["extensions"] == [extension]
+    assert connect(load_config(path, environ=ENVIRON), environ=ENVIRON).token == "t"
+    (tmp_path / "config").unlink()
+    path = write_kubeconfig(connection, path)
+    assert json.loads(path.read_text())["users"][0]["user"] == {"token": "t", "as": "bob"}
+
+
+@pytest.mark.cluster
+def test_kubectl_runs_the_plugin_that_we_wrote(
+    control_plane: Cluster, plugin: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    from pytest_ephemeral_ns.clusters.probe import answers
+    from pytest_ephemeral_ns.kube.api import Api
+    from pytest_ephemeral_ns.kube.tools import run
+
+    with Api(control_plane.connection) as api:
+        account = "/api/v1/namespaces/default/serviceaccounts/default/token"
+        token = api.create(account, {"spec": {"expirationSeconds": 600}})["status"]["token"]
+    cluster = {
+        "server": control_plane.connection.server,
+        "certificate-authority-data": encode(control_plane.connection.ca_data),
+    }
+    value = kubeconfig("shop", user=plugin(credential(token=token)), cluster=cluster)
+    connection = connect(load_config(write(tmp_path / "config", value), environ=ENVIRON), environ=ENVIRON)
+    assert answers(connection).accepted
+    assert connection.expires_at == token_end(token)
+    path = write_kubeconfig(connection, tmp_path / "elsewhere" / "config")
+    done = run("kubectl", ["auth", "whoami", "-o", "jsonpath={.status.userInfo.username}"], kubeconfig=path, timeout=60)
+    assert done.stdout == "system:serviceaccount:default:default"
+    assert token not in path.read_text()
+
+
+PROXIES: list[tuple[str, dict[str, str], str]] = [
+    ("https://a.example.com", {}, ""),
+    ("https://a.example.com", {"HTTPS_PROXY": "http://p:1"}, "http://p:1"),
+    ("https://a.example.com", {"https_proxy": "http://p:1"}, "http://p:1"),
+    ("https://a.example.com", {"HTTPS_PROXY": "p:1"}, "http://p:1"),
+    ("https://a.example.com", {"HTTP_PROXY": "http://p:1"}, ""),
+    ("http://a.example.com", {"HTTP_PROXY": "http://p:1"}, "http://p:1"),
+    ("https://127.0.0.1:6443", {"HTTPS_PROXY": "http://p:1"}, ""),
+    ("https://[::1]:6443", {"HTTPS_PROXY": "http://p:1"}, ""),
+    ("https://localhost:6443", {"HTTPS_PROXY": "http://p:1"}, ""),
+    *(
+        ("https://a.example.com:6443", {"HTTPS_PROXY": "http://p:1", "NO_PROXY": excepted}, proxy)
+        for excepted, proxy in {
+            "*": "",
+            "example.com": "",
+            ".example.com": "",
+            "*.example.com": "",
+            "b.com, a.example.com": "",
+            "A.EXAMPLE.COM": "",
+            "a.example.com:6443": "",
+            "a.example.com:443": "http://p:1",
+            ".a.example.com": "http://p:1",
+            "ample.com": "http://p:1",
+            "10.0.0.0/8": "http://p:1",
+            ",,": "http://p:1",
+        }.items()
+    ),
+    ("https://10.96.0.1", {"HTTPS_PROXY": "http://p:1", "NO_PROXY": "10.96.0.0/12"}, ""),
+    ("https://10.96.0.1", {"HTTPS_PROXY": "http://p:1", "NO_PROXY": "10.96.0.1"}, ""),
+    ("https://10.96.0.1", {"HTTPS_PROXY": "http://p:1", "NO_PROXY": "10.96.0.1:443"}, ""),
+    ("https://10.96.0.1", {"HTTPS_PROXY": "http://p:1", "NO_PROXY": "10.97.0.0/16,nonsense/99"}, "http://p:1"),
+    ("https://[fd00::1]", {"HTTPS_PROXY": "http://p:1", "NO_PROXY": "fd00::/8"}, ""),
+]
+
+
+@pytest.mark.parametrize(("server", "environ", "proxy"), PROXIES)
+def test_the_proxy_of_the_environment(server: str, environ: dict[str, str], proxy: str) -> None:
+    assert proxy_for(server, environ) == proxy
+
+
+def test_the_proxy_of_the_kubeconfig_goes_first(tmp_path: Path) -> None:
+    environ = {**ENVIRON, "HTTPS_PROXY": "http://p:1"}
+    path = write(tmp_path / "a", kubeconfig("a"))
+    assert connect(load_config(path), environ=environ).proxy_url == "http://p:1"
+    path = write(tmp_path / "b", kubeconfig("b", cluster={"proxy-url": "socks5://q:2"}))
+    assert connect(load_config(path), environ=environ).proxy_url == "socks5://q:2"
 
 
 def test_the_private_file_is_never_readable_by_others(tmp_path: Path) -> None:
