@@ -22,8 +22,11 @@ from pytest_ephemeral_ns.deploy.model import (
     Source,
     Tracked,
 )
+from pytest_ephemeral_ns.deploy.outside import find_outside, remove_cluster_scoped
 from pytest_ephemeral_ns.errors import UsageError
 from pytest_ephemeral_ns.rules.manifests import without_repeats
+from pytest_ephemeral_ns.rules.objects import Ref
+from pytest_ephemeral_ns.rules.outside import settle
 from pytest_ephemeral_ns.rules.placement import REFUSE, place, refuse_outside
 
 if TYPE_CHECKING:
@@ -42,7 +45,9 @@ __all__ = [
     "copy_config_map",
     "copy_secret",
     "deploy",
+    "find_outside",
     "plan",
+    "remove_cluster_scoped",
 ]
 
 SOMEWHERE = "ephemeral"
@@ -83,6 +88,7 @@ def deploy(
     discovery: Discovery | None = None,
     force_conflicts: bool = False,
     on_progress: Callable[[str], None] | None = None,
+    on_tracked: Callable[[Tracked], None] | None = None,
     **how: Any,
 ) -> Deployed:
     """Deploy sources into a namespace: all or nothing is read and checked first, then applied in stages.
@@ -98,6 +104,7 @@ def deploy(
         discovery: the server's kinds, when somebody knows them already.
         force_conflicts: whether fields that other managers own are taken over.
         on_progress: called with one line now and then.
+        on_tracked: called with everything that was made outside the namespace, also when the deploy fails later.
         how: fields of :class:`~pytest_ephemeral_ns.deploy.model.Request`: ``variables``, ``helm_values``,
             ``helm_set``, ``release``, ``cluster_scoped``, ``namespaces`` …
 
@@ -113,29 +120,38 @@ def deploy(
         >>> def example(api, deadline, kubeconfig):
         ...     return deploy(api, "shop-gw0", ["k8s/"], deadline=deadline, kubeconfig=lambda: kubeconfig).refs
     """
-    from pytest_ephemeral_ns.deploy.apply import Applier
+    from pytest_ephemeral_ns.deploy.apply import Applier, Manner
     from pytest_ephemeral_ns.kube.discovery import Discovery
+
+    tracked: list[Tracked] = []
+
+    def track(thing: Tracked) -> None:
+        if thing not in tracked:
+            tracked.append(thing)
+            if on_tracked:
+                on_tracked(thing)
 
     server = str(api.version().get("gitVersion") or "")
     request = Request(**how, namespace=namespace, base_dir=base_dir or Path.cwd(), kube_version=server)
     planned, kinds = _plan(sources, request, discovery or Discovery(api))
-    applier = Applier(api, kinds, labels or {}, deadline, force_conflicts=force_conflicts, on_progress=on_progress)
-    refs, releases, warnings = [], [], [*planned.warnings]
+    say = on_progress or (lambda line: None)
+    applier = Applier(api, kinds, Manner(namespace, deadline, labels or {}, force_conflicts, say, track))
+    refs, releases, warnings = list[Ref](), list[str](), [*planned.warnings]
     for part in planned.parts:
         if isinstance(part, Release):
+            say(f"installing release {part.name}")
             found, more = _install(part, request, kinds, kubeconfig, deadline)
             releases.append(part.name)
             refs += found
             warnings += more
         else:
-            applier.run(part)
-    applied = applier.applied
-    return Deployed((*applied.actions, *refs), applied.actions, tuple(releases), (*warnings, *applied.warnings))
+            refs += applier.run(part)
+    return Deployed(tuple(refs), applier.actions, tuple(releases), (*warnings, *applier.warnings), tuple(tracked))
 
 
 def _install(
     release: Release, request: Request, kinds: Kinds, kubeconfig: Callable[[], Path], deadline: Deadline
-) -> tuple[list[Any], list[str]]:
+) -> tuple[list[Ref], list[str]]:
     from pytest_ephemeral_ns.deploy.charts import install
 
     manifests, warnings = install(release, request.namespace, kubeconfig(), deadline)
@@ -192,9 +208,10 @@ def _placed(parts: Sequence[Part], request: Request, kinds: Kinds) -> Plan:
     for part in parts:
         if isinstance(part, Release) and request.cluster_scoped == REFUSE:
             refuse_outside(part.manifests, request.namespace, kinds.namespaced)
-    everything = without_repeats((*placement.inside, *placement.outside))
+    settled, warnings = settle((*placement.inside, *placement.outside), request.namespace)
+    everything = without_repeats(settled)
     placed = [
         part if isinstance(part, Release) else tuple(m for m in everything if m.part == number)
         for number, part in enumerate(parts)
     ]
-    return Plan(tuple(part for part in placed if part), placement.warnings)
+    return Plan(tuple(part for part in placed if part), (*placement.warnings, *warnings))

@@ -10,14 +10,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from pytest_ephemeral_ns.deploy.definitions import DEFINITION, await_established
-from pytest_ephemeral_ns.deploy.model import CONFIGURED, CREATED, UNCHANGED
+from pytest_ephemeral_ns.deploy.definitions import use_definition
+from pytest_ephemeral_ns.deploy.model import Tracked
+from pytest_ephemeral_ns.deploy.snapshot import HOME, Snapshot, action_of, look, refuse_others
 from pytest_ephemeral_ns.errors import ApiError, DeployError, EphemeralNsError
-from pytest_ephemeral_ns.kube.api import FIELD_MANAGER, METADATA_LIST
 from pytest_ephemeral_ns.rules.manifests import Manifest, appliable
 from pytest_ephemeral_ns.rules.objects import Object, Ref
+from pytest_ephemeral_ns.rules.outside import DEFINITION
 from pytest_ephemeral_ns.rules.refusals import explain
 from pytest_ephemeral_ns.rules.stages import in_stages
 
@@ -29,39 +30,29 @@ if TYPE_CHECKING:
 AT_ONCE = 8
 LONGEST_CALL = 60.0
 
-Progress = Callable[[str], None]
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-@dataclass
-class Applied:
-    """What was applied so far.
+@dataclass(frozen=True)
+class Manner:
+    """How objects are applied.
 
     Args:
-        actions: by object, in order.
-        warnings: the API server's.
+        namespace: the ephemeral one; objects of any other, or of none, are outside.
+        deadline: for everything.
+        labels: put on every object.
+        force_conflicts: whether fields are taken from other managers.
+        say: called with one line now and then.
+        track: called with everything that was made outside, at once.
     """
 
-    actions: dict[Ref, str] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Before:
-    """What an object was like before it was applied."""
-
-    version: str
-    generation: int | None
-    ours: Object | None
-
-    @classmethod
-    def of(cls, obj: Mapping[str, Any]) -> Before:
-        """Return it for an object or its metadata."""
-        metadata = obj["metadata"]
-        entries = metadata.get("managedFields") or ()
-        ours = next((e for e in entries if e.get("manager") == FIELD_MANAGER and e.get("operation") == "Apply"), None)
-        return cls(str(metadata.get("resourceVersion") or ""), metadata.get("generation"), ours)
+    namespace: str
+    deadline: Deadline
+    labels: Mapping[str, str] = field(default_factory=dict)
+    force_conflicts: bool = False
+    say: Callable[[str], None] = lambda line: None
+    track: Callable[[Tracked], None] = lambda tracked: None
 
 
 class Applier:
@@ -70,89 +61,117 @@ class Applier:
     Args:
         api: the server.
         kinds: where objects are found.
-        labels: put on every object.
-        deadline: for everything.
-        force_conflicts: whether fields are taken from other managers.
-        on_progress: called with one line now and then.
+        manner: how.
+
+    Attributes:
+        actions: what happened to each object so far, in order.
+        warnings: the API server's, and what was found to be there already.
     """
 
-    def __init__(
-        self,
-        api: Api,
-        kinds: Kinds,
-        labels: Mapping[str, str],
-        deadline: Deadline,
-        *,
-        force_conflicts: bool = False,
-        on_progress: Progress | None = None,
-    ) -> None:
-        self._api, self._kinds, self._labels, self._deadline = api, kinds, labels, deadline
-        self._force = force_conflicts
-        self._say = on_progress or (lambda line: None)
+    def __init__(self, api: Api, kinds: Kinds, manner: Manner) -> None:
+        self._api, self._kinds, self._manner = api, kinds, manner
         self._lock = threading.Lock()
-        self.applied = Applied()
+        self.actions: dict[Ref, str] = {}
+        self.warnings: list[str] = []
 
-    def run(self, manifests: Sequence[Manifest]) -> Applied:
+    def run(self, manifests: Sequence[Manifest]) -> list[Ref]:
         """Apply a set; an error stops it after the stage in which it came.
+
+        Returns:
+            The objects, in the order in which they were applied.
 
         Raises:
             DeployError: names what was refused and why, and what was created.
         """
         stages = in_stages(manifests)
+        done: list[Ref] = []
         with _pool() as pool:
+            before = self._look(pool, manifests)
+            outside = [m for m in manifests if self._is_outside(m)]
+            refuse_others([(m, before[self._path(m, "")].get(m.ref.name)) for m in outside], self._manner.namespace)
             for number, (stage, members) in enumerate(stages, 1):
-                self._say(f"applying {stage} ({number}/{len(stages)}): {len(members)} objects")
-                self._stage(pool, members)
-        return self.applied
+                self._manner.say(f"applying {stage} ({number}/{len(stages)}): {len(members)} objects")
+                done += self._stage(pool, members, before)
+        return done
 
-    def _stage(self, pool: ThreadPoolExecutor, members: Sequence[Manifest]) -> None:
-        if self._deadline.expired:
-            raise self._failed([(members[0], _too_late(self._deadline))])
-        before: dict[str, dict[str, Before]] = {}
-        collections = sorted({self._path(member, collection=True) for member in members})
-        for path, found in zip(collections, _each(pool, self._existing, collections), strict=True):
-            if isinstance(found, EphemeralNsError):
-                raise found
-            before[path] = found
-        outcomes = _each(pool, lambda member: self._apply(member, before), members)
-        problems = []
+    def _look(self, pool: ThreadPoolExecutor, manifests: Sequence[Manifest]) -> Snapshot:
+        collections = sorted({self._path(manifest, "") for manifest in manifests})
+        found = _each(pool, lambda path: look(self._api, path), collections)
+        snapshot = {}
+        for path, answer in zip(collections, found, strict=True):
+            if isinstance(answer, EphemeralNsError):
+                raise answer
+            snapshot[path] = answer
+        return snapshot
+
+    def _stage(self, pool: ThreadPoolExecutor, members: Sequence[Manifest], before: Snapshot) -> list[Ref]:
+        if self._manner.deadline.expired:
+            late = DeployError(f"not applied: the deadline of {self._manner.deadline.budget:.0f} s passed")
+            raise self._failed([(members[0], late)])
+        outcomes = _each(pool, self._apply, members)
+        problems, done = [], []
         for member, outcome in zip(members, outcomes, strict=True):
             if isinstance(outcome, EphemeralNsError):
                 problems.append((member, outcome))
-            else:
-                self.applied.actions[outcome[0]] = outcome[1]
+                continue
+            ref = replace(member.ref, uid=outcome["metadata"]["uid"])
+            self.actions[ref] = action_of(before[self._path(member, "")].get(ref.name), outcome)
+            done.append(ref)
         if problems:
             raise self._failed(problems)
+        return done
 
-    def _path(self, manifest: Manifest, *, collection: bool = False) -> str:
+    def _is_outside(self, manifest: Manifest) -> bool:
+        return manifest.ref.namespace != self._manner.namespace
+
+    def _path(self, manifest: Manifest, name: str | None = None) -> str:
+        """Return the path of an object, or of its collection when ``name`` is empty."""
         ref = manifest.ref
         resource = self._kinds.resource(ref.api_version, ref.kind)
-        return resource.path(namespace=ref.namespace, name="" if collection else ref.name)
+        return resource.path(namespace=ref.namespace, name=ref.name if name is None else name)
 
-    def _existing(self, path: str) -> dict[str, Before]:
-        try:
-            return {o["metadata"]["name"]: Before.of(o) for o in self._api.list(path, accept=METADATA_LIST)}
-        except ApiError as error:
-            if error.status in (403, 404):  # may not list, or the kind has only just been defined
-                return {}
-            raise
-
-    def _apply(self, manifest: Manifest, before: Mapping[str, Mapping[str, Before]]) -> tuple[Ref, str]:
-        body = appliable(manifest.object, self._labels)
+    def _apply(self, manifest: Manifest) -> Object:
         warnings: list[str] = []
-        answer = self._send(manifest, body, warnings)
-        if body["kind"] == DEFINITION:
-            await_established(self._api, self._path(manifest, collection=True), answer, self._deadline)
+        if not self._is_outside(manifest):
+            answer = self._send(manifest, appliable(manifest.object, self._manner.labels), warnings)
+        elif manifest.ref.kind == DEFINITION:
+            answer = self._define(manifest, warnings)
+        else:
+            labels = {**self._manner.labels, HOME: self._manner.namespace}
+            answer = self._send(manifest, appliable(manifest.object, labels), warnings)
+            self._track(manifest, answer, shared=False)
         with self._lock:
-            self.applied.warnings += [f"{manifest.ref}: {warning}" for warning in warnings]
+            self.warnings += [f"{manifest.ref}: {warning}" for warning in warnings]
+        return answer
+
+    def _define(self, manifest: Manifest, warnings: list[str]) -> Object:
+        def apply(body: Object) -> Object:
+            answer = self._send(manifest, body, warnings)
+            self._track(manifest, answer, shared=True)
+            return answer
+
+        manner = self._manner
+        body = appliable(manifest.object, manner.labels)
+        used = use_definition(self._api, self._path(manifest, ""), body, manner.deadline, apply)
+        if used.ours:
+            self._track(manifest, used.object, shared=True)
+        else:
+            warnings.append("exists already and is not of this run: it is used as it is")
+        return used.object
+
+    def _track(self, manifest: Manifest, answer: Object, *, shared: bool) -> None:
         ref = replace(manifest.ref, uid=answer["metadata"]["uid"])
-        return ref, _action(before[self._path(manifest, collection=True)].get(ref.name), Before.of(answer))
+        self._manner.track(Tracked(ref, self._path(manifest), shared))
 
     def _send(self, manifest: Manifest, body: Object, warnings: list[str]) -> Object:
         def send() -> Object:
-            timeout = self._deadline.sooner(LONGEST_CALL)
-            path = self._path(manifest)
-            return self._api.apply(path, body, force=self._force, timeout=timeout, warnings=warnings)
+            return self._api.apply(
+                self._path(manifest),
+                body,
+                force=self._manner.force_conflicts,
+                timeout=self._manner.deadline.sooner(LONGEST_CALL),
+                warnings=warnings,
+            )
 
         if not self._kinds.is_defined_here(body["apiVersion"], body["kind"]):
             return send()
@@ -162,7 +181,7 @@ class Applier:
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(_not_served_yet),
             wait=tenacity.wait_exponential(multiplier=0.02, max=0.5),
-            stop=tenacity.stop_after_delay(self._deadline.sooner(10.0)),
+            stop=tenacity.stop_after_delay(self._manner.deadline.sooner(10.0)),
             reraise=True,
         )
         return retrying(send)
@@ -174,34 +193,21 @@ class Applier:
             status, body = (error.status, error.body) if isinstance(error, ApiError) else (0, {})
             why = explain(manifest.ref, status, body, error.summary)
             evidence += [f"{manifest.labelled}: {why.reason}", *(f"  {line}" for line in why.evidence)]
+            evidence += [f"  {line}" for line in error.evidence if not status]
             commands += [command for command in (why.command, error.command) if command]
         first = problems[0][0].ref
-        done = ", ".join(f"{ref} {action}" for ref, action in self.applied.actions.items())
+        done = ", ".join(f"{ref} {action}" for ref, action in self.actions.items())
         summary = f"{first} was refused" if len(problems) == 1 else f"{len(problems)} objects were refused"
         evidence.append(f"before that: {done}" if done else "nothing was created before that")
         return DeployError(summary, evidence=evidence, command=commands[0] if commands else None)
 
 
-def _action(before: Before | None, after: Before) -> str:
-    if before is None:
-        return CREATED
-    if before.version == after.version:
-        return UNCHANGED
-    # A controller may have written to it meanwhile: our own entry and the generation tell whether this call changed
-    # anything. The entry alone does not, because its time is in whole seconds.
-    same = before.ours is not None and before.ours == after.ours
-    return UNCHANGED if same and after.generation is not None and before.generation == after.generation else CONFIGURED
-
-
 def _not_served_yet(error: BaseException) -> bool:
-    details = error.body.get("details") if isinstance(error, ApiError) and error.status == 404 else None
-    return (
-        isinstance(error, ApiError) and error.status == 404 and not (isinstance(details, dict) and details.get("name"))
-    )
-
-
-def _too_late(deadline: Deadline) -> DeployError:
-    return DeployError(f"not applied: the deadline of {deadline.budget:.0f} s passed")
+    """Whether the path is unknown, not the object or its namespace: those are named in the answer."""
+    if not isinstance(error, ApiError) or error.status != 404:
+        return False
+    details = error.body.get("details")
+    return not (isinstance(details, dict) and details.get("name"))
 
 
 @contextmanager

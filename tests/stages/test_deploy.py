@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import shutil
-from pathlib import Path
 
 import pytest
 
@@ -14,10 +12,10 @@ from pytest_ephemeral_ns import paths
 from pytest_ephemeral_ns.deadline import Deadline
 from pytest_ephemeral_ns.deploy import attach_pull_secrets, copy_config_map, copy_secret, deploy
 from pytest_ephemeral_ns.errors import DeployError, ManifestError, UsageError
+from tests.stages.manifests import REAL, needs_real
 
 pytestmark = pytest.mark.cluster
 
-REAL = Path(os.environ.get("EPHEMERAL_NS_TEST_MANIFESTS") or Path(__file__).parents[3] / "shared" / "manifests")
 LABELS = {"pytest-ephemeral-ns/run": "r1"}
 
 
@@ -49,12 +47,6 @@ def apply(api, namespace, control_plane):
 def needs(tool):
     found = shutil.which(tool) or shutil.which(tool, path=str(paths.bin_dir()))
     return pytest.mark.skipif(not found, reason=f"{tool} is not installed")
-
-
-def real(name):
-    if not REAL.is_dir():
-        pytest.skip(f"the real manifests are not at {REAL}")
-    return str(REAL / name)
 
 
 def config_map(name, **data):
@@ -102,24 +94,26 @@ def test_the_labels_of_an_application_stay_its_own(api, apply, namespace):
     assert labels == {"app.kubernetes.io/managed-by": "somebody", **LABELS}
 
 
+@needs_real
 @pytest.mark.parametrize(
     ("path", "count"),
     [("voting-app/k8s-specifications", 9), ("guestbook/web/guestbook", 6), ("podinfo/kustomize", 3)],
 )
 def test_real_manifests_are_applied_and_stay_unchanged(apply, path, count):
-    assert counted(apply(real(path))) == {"created": count}
-    assert counted(apply(real(path))) == {"unchanged": count}
+    assert counted(apply(REAL / path)) == {"created": count}
+    assert counted(apply(REAL / path)) == {"unchanged": count}
 
 
+@needs_real
 @needs("helm")
 def test_a_real_chart_is_installed_and_upgraded(apply, namespace):
-    first = apply(real("podinfo/charts/podinfo"), helm_set=["replicaCount=2"])
+    first = apply(str(REAL / "podinfo/charts/podinfo"), helm_set=["replicaCount=2"])
     assert first.releases == ("podinfo",)
     assert [(str(ref), ref.namespace) for ref in first.refs] == [
         ("Service/podinfo", namespace),
         ("Deployment/podinfo", namespace),
     ]
-    assert apply(real("podinfo/charts/podinfo"), release="podinfo").releases == ("podinfo",)
+    assert apply(str(REAL / "podinfo/charts/podinfo"), release="podinfo").releases == ("podinfo",)
 
 
 def test_unknown_kinds_stop_it_before_anything_is_created(api, apply, namespace):

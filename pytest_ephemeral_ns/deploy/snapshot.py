@@ -1,0 +1,104 @@
+"""What is there before anything is applied; this module must never change it.
+
+PYTEST_DONT_REWRITE
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pytest_ephemeral_ns.deploy.model import CONFIGURED, CREATED, UNCHANGED
+from pytest_ephemeral_ns.errors import ApiError, DeployError
+from pytest_ephemeral_ns.kube.api import FIELD_MANAGER, METADATA_LIST
+from pytest_ephemeral_ns.rules.manifests import Manifest
+from pytest_ephemeral_ns.rules.objects import Object
+from pytest_ephemeral_ns.rules.outside import DEFINITION
+
+if TYPE_CHECKING:
+    from pytest_ephemeral_ns.kube.api import Api
+
+HOME = "pytest-ephemeral-ns/namespace"
+"""Label of an object outside: the ephemeral namespace that it belongs to."""
+
+
+@dataclass(frozen=True)
+class Before:
+    """What one object was like.
+
+    Args:
+        version: its resourceVersion.
+        generation: ``None`` for kinds that have none.
+        ours: our entry among its field managers.
+        labels: its labels.
+    """
+
+    version: str
+    generation: int | None = None
+    ours: Object | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, obj: Mapping[str, Any]) -> Before:
+        """Return it for an object or its metadata."""
+        metadata = obj["metadata"]
+        entries = metadata.get("managedFields") or ()
+        ours = [e for e in entries if str(e.get("manager")).startswith(FIELD_MANAGER) and e.get("operation") == "Apply"]
+        return cls(
+            str(metadata.get("resourceVersion") or ""),
+            metadata.get("generation"),
+            ours[0] if ours else None,
+            metadata.get("labels") or {},
+        )
+
+    def action(self, after: Before) -> str:
+        """Return what an apply has changed, by what the object is like now."""
+        if self.version == after.version:
+            return UNCHANGED
+        # A controller may have written to it meanwhile: our own entry and the generation tell whether this call
+        # changed anything. The entry alone does not, because its time is in whole seconds.
+        same = self.ours is not None and self.ours == after.ours
+        kept = after.generation is not None and self.generation == after.generation
+        return UNCHANGED if same and kept else CONFIGURED
+
+
+Snapshot = Mapping[str, Mapping[str, Before]]
+"""By path of the collection, then by name."""
+
+
+def look(api: Api, collection: str) -> dict[str, Before]:
+    """Return what a collection holds, its metadata alone; nothing when there is no such collection yet."""
+    try:
+        return {obj["metadata"]["name"]: Before.of(obj) for obj in api.list(collection, accept=METADATA_LIST)}
+    except ApiError as error:
+        if error.status in (403, 404):  # may not list it, or the kind is about to be defined
+            return {}
+        raise
+
+
+def action_of(before: Before | None, answer: Mapping[str, Any]) -> str:
+    """Return what happened to an object: created, configured or unchanged."""
+    return CREATED if before is None else before.action(Before.of(answer))
+
+
+def refuse_others(outside: Sequence[tuple[Manifest, Before | None]], namespace: str) -> None:
+    """Make sure that nothing is changed that exists already and is not of this namespace; definitions are shared.
+
+    Raises:
+        DeployError: lists every object that exists already.
+    """
+    taken = [
+        manifest
+        for manifest, before in outside
+        if before is not None and manifest.object["kind"] != DEFINITION and before.labels.get(HOME) != namespace
+    ]
+    if taken:
+        names = [f"{m.labelled}{f' in namespace {m.ref.namespace}' if m.ref.namespace else ''}" for m in taken]
+        raise DeployError(
+            f"{taken[0].ref} exists already and is not ours"
+            if len(taken) == 1
+            else f"{len(taken)} objects exist already and are not ours",
+            evidence=[*names, "nothing was created"],
+            command=f"kubectl get {taken[0].ref.kind.lower()} {taken[0].ref.name} --show-labels",
+        )
