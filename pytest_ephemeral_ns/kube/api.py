@@ -5,7 +5,6 @@ PYTEST_DONT_REWRITE
 
 from __future__ import annotations
 
-import json
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
@@ -13,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_ephemeral_ns.errors import ApiError
 from pytest_ephemeral_ns.kube import answers
-from pytest_ephemeral_ns.kube.calls import JSON, Call, Caller, Send
+from pytest_ephemeral_ns.kube.calls import JSON, Call, Caller, Send, encode, has_version
 from pytest_ephemeral_ns.kube.http import Reply
 from pytest_ephemeral_ns.kube.line import Line
-from pytest_ephemeral_ns.kube.pages import Object, identity, pages
+from pytest_ephemeral_ns.kube.pages import Object, identity, pages, selectors
+from pytest_ephemeral_ns.kube.settle import delete_options, doubtful_create, refused_delete
 from pytest_ephemeral_ns.kube.stream import Stream
 
 if TYPE_CHECKING:
@@ -162,8 +162,6 @@ class Api:
     def _pages(
         self, path: str, labels: str, fields: str, limit: int, accept: str | None = None, line: Line | None = None
     ) -> Iterator[tuple[Object, bool]]:
-        selectors = {"labelSelector": labels, "fieldSelector": fields}
-        params = {"limit": limit, **{key: value for key, value in selectors.items() if value}}
         options: Any = {"send": line.send, "stopped": line.is_cut} if line else {}
 
         def get(query: Object) -> Object:
@@ -171,7 +169,7 @@ class Api:
             call = Call("GET", path, what, query, accept=accept or JSON, repeatable=True)
             return self._perform(call, None, **options).json()
 
-        return pages(get, params)
+        return pages(get, {"limit": limit, **selectors(labels, fields)})
 
     def stream(
         self,
@@ -232,24 +230,20 @@ class Api:
         name = (body.get("metadata") or {}).get("name", "")
         what = answers.subject("POST", path, name=name)
         query = {"fieldValidation": "Strict", **(params or {})}
-        call = Call("POST", path, what, query, _encode(body), JSON, repeatable=bool(same and name))
+        call = Call("POST", path, what, query, encode(body), JSON, repeatable=bool(same and name))
         doubt = threading.Event()
         try:
             reply = self._perform(call, timeout, warnings=warnings, doubt=doubt)
         except ApiError as error:
             if not doubt.is_set():
                 raise
-            if same and error.status == 409 and (existing := self.find(f"{path}/{name}")) and same(existing):
-                return existing
-            if error.status == 0:
-                raise _unknown_outcome(error, what) from None
-            raise
+            return doubtful_create(self, f"{path}/{name}", same, error)
         return reply.json()
 
     def replace(self, path: str, body: Object, *, params: Params | None = None, timeout: float | None = None) -> Object:
         """Replace the object at ``path``; a ``resourceVersion`` in ``body`` must be the current one."""
         query = {"fieldValidation": "Strict", **(params or {})}
-        call = Call("PUT", path, answers.subject("PUT", path), query, _encode(body), JSON, fresh=not _versioned(body))
+        call = Call("PUT", path, answers.subject("PUT", path), query, encode(body), JSON, fresh=not has_version(body))
         return self._perform(call, timeout).json()
 
     def patch(
@@ -263,10 +257,10 @@ class Api:
         warnings: Warnings | None = None,
     ) -> Object:
         """Patch the object at ``path`` with a merge, strategic, JSON or apply patch, named by ``content_type``."""
-        fresh = not _versioned(body)
+        fresh = not has_version(body)
         what = answers.subject("PATCH", path)
         again = fresh and content_type != JSON_PATCH
-        call = Call("PATCH", path, what, params or {}, _encode(body), content_type, JSON, again, fresh)
+        call = Call("PATCH", path, what, params or {}, encode(body), content_type, JSON, again, fresh)
         return self._perform(call, timeout, warnings=warnings).json()
 
     def apply(
@@ -324,40 +318,17 @@ class Api:
         Raises:
             ApiError: reason ``Conflict`` when another object has that name now; or refused; or no answer.
         """
-        conditions = {key: value for key, value in (("uid", uid), ("resourceVersion", resource_version)) if value}
-        options: Object = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": propagation}
-        if conditions:
-            options["preconditions"] = conditions
-        if grace_period is not None:
-            options["gracePeriodSeconds"] = grace_period
+        options = delete_options(uid, resource_version, propagation, grace_period)
         what = answers.subject("DELETE", path)
-        call = Call("DELETE", path, what, {}, _encode(options), JSON, repeatable=True, fresh=not resource_version)
+        call = Call("DELETE", path, what, {}, encode(options), JSON, repeatable=True, fresh=not resource_version)
         try:
             return self._perform(call, timeout).json()
         except ApiError as error:
             if error.status == 404:
                 return None
             if error.status == 409 and uid:
-                return self._settle_conflict(path, uid, error)
+                return refused_delete(self, path, uid, error)
             raise
-
-    def _settle_conflict(self, path: str, uid: str, error: ApiError) -> Object | None:
-        """Say what a refused deletion means: it is gone, it is going, or the name is somebody else's now."""
-        existing = self.find(path)
-        if existing is None:
-            return None
-        now = existing["metadata"]
-        if now.get("uid") != uid:
-            raise ApiError(
-                f"{answers.subject('DELETE', path)}: not deleted: it is another object now",
-                status=409,
-                reason="Conflict",
-                body=error.body,
-                evidence=[f"asked for UID {uid}, found UID {now.get('uid')} created {now.get('creationTimestamp')}"],
-            ) from error
-        if now.get("deletionTimestamp"):
-            return existing
-        raise error
 
     # -- asking
 
@@ -368,7 +339,7 @@ class Api:
         wanted = {"verb": verb, "resource": resource, "group": group, "namespace": namespace, "name": name}
         attributes = {key: value for key, value in {**wanted, "subresource": subresource}.items() if value}
         body = {"kind": "SelfSubjectAccessReview", "apiVersion": "authorization.k8s.io/v1"}
-        review = _encode({**body, "spec": {"resourceAttributes": attributes}})
+        review = encode({**body, "spec": {"resourceAttributes": attributes}})
         path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
         # Nothing is stored, so it may be repeated.
         call = Call("POST", path, answers.subject("POST", path), {}, review, JSON, repeatable=True)
@@ -390,19 +361,3 @@ class Api:
 
     def _perform(self, call: Call, timeout: float | None, **options: Any) -> Reply:
         return self._caller.perform(call, timeout=self.timeout if timeout is None else timeout, **options)
-
-
-def _encode(body: Any) -> bytes:
-    return json.dumps(body, separators=(",", ":")).encode()
-
-
-def _versioned(body: Any) -> bool:
-    return isinstance(body, dict) and bool((body.get("metadata") or {}).get("resourceVersion"))
-
-
-def _unknown_outcome(error: ApiError, what: str) -> ApiError:
-    return ApiError(
-        f"{what}: unknown whether it was created: {error.summary.removeprefix(f'{what}: ')}",
-        evidence=error.evidence,
-        command=f"kubectl get {what.removeprefix('create ').replace(' in namespace ', ' -n ')}",
-    )

@@ -5,6 +5,7 @@ PYTEST_DONT_REWRITE
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 import time
@@ -222,6 +223,16 @@ class Caller:
                 evidence=error.evidence,
                 command=error.command,
             ) from error
+
+
+def encode(body: Any) -> bytes:
+    """Return ``body`` as JSON."""
+    return json.dumps(body, separators=(",", ":")).encode()
+
+
+def has_version(body: Any) -> bool:
+    """Return whether ``body`` names the resourceVersion that it must be applied to."""
+    return isinstance(body, dict) and bool((body.get("metadata") or {}).get("resourceVersion"))
 
 
 def _over_pool(pool: Pool, call: Call, headers: Headers, timeout: float) -> Reply:

@@ -197,6 +197,7 @@ class Pool:
         """After a fork the connections are the parent's: two processes on one TLS stream would destroy it."""
         if self._process != os.getpid():
             self._process = os.getpid()
+            self._parents = self._client  # kept: closing it would be noticed by the server
             self._client = self.new_client(keep=_IDLE_MOST)
 
 

@@ -46,6 +46,11 @@ def _typed(page: Object) -> Object:
     return page
 
 
+def selectors(labels: str, fields: str) -> dict[str, str]:
+    """Return the query parameters that select; an empty selector is left out."""
+    return {key: value for key, value in (("labelSelector", labels), ("fieldSelector", fields)) if value}
+
+
 def identity(item: Object) -> tuple[str, str, str]:
     """Return namespace, name and UID."""
     metadata = item["metadata"]

@@ -130,6 +130,13 @@ def repeat(
     first = _outcome(attempt)
     if not policy.again(first, 1):
         return first, 1  # nearly always: tenacity (30 ms of CPU to import) is for the bad days
+    return _insist(first, attempt, policy, ends, stopped)
+
+
+def _insist(
+    first: Outcome, attempt: Callable[[], Reply], policy: Policy, ends: float, stopped: threading.Event
+) -> tuple[Outcome, int]:
+    """Go on after an attempt that came to ``first``."""
     import tenacity
 
     known = iter([first])

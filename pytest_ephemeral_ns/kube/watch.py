@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_ephemeral_ns.errors import ApiError, EphemeralNsError
 from pytest_ephemeral_ns.kube.line import Line
+from pytest_ephemeral_ns.kube.pages import selectors
 from pytest_ephemeral_ns.kube.store import Store
 
 if TYPE_CHECKING:
@@ -182,13 +183,12 @@ class _Follower(threading.Thread):
 
     def _watch(self) -> None:
         """Take over events until the server ends the watch, which it is asked to do after 4 to 5 minutes."""
-        selectors = {"labelSelector": self._labels, "fieldSelector": self._fields}
         params = {
             "watch": True,
             "allowWatchBookmarks": True,
             "resourceVersion": self._version,
             "timeoutSeconds": random.randint(240, 300),  # noqa: S311 - spread, so that not all come back at once
-            **{key: value for key, value in selectors.items() if value},
+            **selectors(self._labels, self._fields),
         }
         with self._api.stream(self._path, params=params, read_timeout=_SILENCE, line=self.line) as lines:
             if not self.line.is_cut.is_set():

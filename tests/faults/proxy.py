@@ -1,7 +1,8 @@
 """A proxy in front of the real API server that breaks things on demand.
 
 Everything that is not told to break goes to the real server and back, watches and upgraded connections (exec,
-port-forward) too. Only the standard library; every thread has ended and every socket is closed after ``close()``.
+port-forward) too. It is a forward proxy as well: ``replace(connection, proxy_url=proxy.connection.server)``.
+Only the standard library; every thread has ended and every socket is closed after ``close()``.
 
     with FaultProxy(connection) as proxy:
         proxy.fail(429, method="POST", path=r"/namespaces$", headers={"Retry-After": "1"}, times=2)
@@ -470,17 +471,38 @@ class _Handler(BaseHTTPRequestHandler):
         request.status = 101
         lines = [f"{request.method} {self.path} HTTP/1.1", f"Host: {upstream.host}:{upstream.port}"]
         lines += [f"{name}: {value}" for name, value in self.headers.items() if name.lower() != "host"]
-        server, client = upstream.sock, self.connection
-        server.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
+        upstream.sock.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
+        self._pump(upstream.sock)
+
+    def do_CONNECT(self) -> None:
+        """A forward proxy's part: bytes to and fro between the client and whoever it names."""
+        proxy = self.server.proxy
+        request = Request("CONNECT", self.path, {}, dict(self.headers), b"")
+        rules = proxy.note(request)
+        if rules and rules[-1].fault == "fail":
+            self._answer(request, rules[-1])
+            return
+        host, _, port = self.path.rpartition(":")
+        with socket.create_connection((host, int(port)), timeout=5) as upstream:
+            upstream.settimeout(None)
+            proxy.track(upstream)
+            request.status = 200
+            self.send_response_only(200)
+            self.end_headers()
+            self._pump(upstream)
+            proxy.forget(upstream)
+
+    def _pump(self, upstream: socket.socket) -> None:
         self.close_connection = True
+        client = self.connection
         while True:
-            ready = [s for s in (server, client) if isinstance(s, ssl.SSLSocket) and s.pending()]
-            ready = ready or select.select([server, client], [], [])[0]
+            ready = [s for s in (upstream, client) if isinstance(s, ssl.SSLSocket) and s.pending()]
+            ready = ready or select.select([upstream, client], [], [])[0]
             for sock in ready:
                 data = sock.recv(1 << 16)
                 if not data:
                     return
-                (client if sock is server else server).sendall(data)
+                (client if sock is upstream else upstream).sendall(data)
 
     def _body(self) -> bytes:
         if "chunked" not in self.headers.get("Transfer-Encoding", ""):

@@ -185,7 +185,24 @@ def test_a_key_that_is_not_the_certificates(ca: trustme.CA) -> None:
 
 
 @pytest.mark.cluster
-def test_an_https_server_through_an_http_proxy(proxy: FaultProxy, api_server: Connection) -> None:
-    via = replace(api_server, proxy_url=proxy.connection.server)
-    with pytest.raises(ApiError, match=r"no answer from .* through proxy http://127\.0\.0\.1:\d+: .*501"):
+def test_through_a_forward_proxy(proxy: FaultProxy, api_server: Connection) -> None:
+    with Api(replace(api_server, proxy_url=proxy.connection.server)) as api:
+        assert api.version()["major"] == "1"
+        stream = api.stream("/api/v1/namespaces", params={"watch": True})
+        with stream:
+            lines = iter(stream)
+            next(lines)
+            stream.close()
+            assert len([*lines]) < 100
+    assert [(request.method, request.path) for request in proxy.requests] == [
+        ("CONNECT", api_server.server.removeprefix("https://"))
+    ] * 2
+
+
+@pytest.mark.cluster
+def test_a_forward_proxy_that_refuses(proxy: FaultProxy, api_server: Connection) -> None:
+    proxy.fail(407, method="CONNECT", times=None)
+    via = replace(api_server, proxy_url=proxy.connection.server.replace("//", "//me:pass@"))
+    with pytest.raises(ApiError, match=r"through proxy http://…@127\.0\.0\.1:\d+: 407 Proxy Auth") as caught:
         ask(via)
+    assert "pass" not in str(caught.value)

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
+import httpx
 import pytest
 
 from pytest_ephemeral_ns.connection import Connection
@@ -273,6 +274,16 @@ def test_our_requests_do_not_turn_up_in_the_users_logs(server_api: Api, caplog: 
             next(iter(lines))
         logging.getLogger("httpx").info("the suite's own")
     assert [record.message for record in caplog.records] == ["the suite's own"]
+
+
+def test_a_suite_that_fakes_httpx_does_not_fake_the_api_server(
+    api_server: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What pytest-httpx does: it replaces this method on the class."""
+    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", lambda *_: httpx.Response(200, json={"major": "fake"}))
+    with Api(api_server) as api:
+        assert api.version()["major"] == "1"
+    assert httpx.get("http://127.0.0.1:1").json() == {"major": "fake"}
 
 
 def test_first_use_imports_neither_kubernetes_nor_tenacity(api_server: Connection) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_ephemeral_ns.errors import UsageError
+from pytest_ephemeral_ns.errors import ApiError, UsageError
 from pytest_ephemeral_ns.kube.api import Api
 from pytest_ephemeral_ns.kube.builtin import BUILTIN
 from pytest_ephemeral_ns.kube.discovery import Discovery, Resource
@@ -109,7 +109,7 @@ def test_an_unknown_kind_is_an_error_with_a_hint(server_api: Api, api_version: s
     with pytest.raises(UsageError) as caught:
         Discovery(server_api).find(api_version, kind)
     assert caught.value.summary == f"{kind} ({api_version}): the cluster has no such kind"
-    assert caught.value.evidence == (hint,)
+    assert caught.value.evidence[0] == hint
 
 
 @pytest.mark.cluster
@@ -152,6 +152,71 @@ def test_a_kind_that_is_defined_later_is_found(server_api: Api, group: str) -> N
     expected = Resource(group, "v1", "Order", "orders", True, order.verbs, ("ord",))
     assert order == expected
     assert discovery.by_name(f"ord.{group}") == expected
+
+
+class PaperServer:
+    """Answers from a table, as a server some of whose groups are down."""
+
+    def __init__(self, table: dict[str, Any]) -> None:
+        self.table = table
+
+    def get(self, path: str, *, accept: str | None = None) -> Any:
+        answer = self.table.get(path, 404)
+        if isinstance(answer, int):
+            raise ApiError(f"get {path}: {answer}", status=answer)
+        return answer
+
+
+ROW = {"name": "orders", "kind": "Order", "namespaced": True, "verbs": ["get"]}
+DOWN_CLASSIC = {
+    "/api": {"kind": "APIVersions", "versions": ["v1"]},
+    "/api/v1": {
+        "resources": [{"name": "pods", "kind": "Pod", "namespaced": True}, {"name": "pods/log", "kind": "Pod"}]
+    },
+    "/apis": {
+        "kind": "APIGroupList",
+        "groups": [
+            {"name": "dead.example", "versions": [{"groupVersion": "dead.example/v1"}]},
+            {"name": "shop.example", "versions": [{"groupVersion": "shop.example/v1"}]},
+        ],
+    },
+    "/apis/dead.example/v1": 503,
+    "/apis/shop.example/v1": {"resources": [ROW]},
+}
+DOWN_AGGREGATED = {
+    **DOWN_CLASSIC,
+    "/api": {"kind": "APIGroupDiscoveryList", "items": []},
+    "/apis": {
+        "kind": "APIGroupDiscoveryList",
+        "items": [
+            {"metadata": {"name": "dead.example"}, "versions": [{"version": "v1", "freshness": "Stale"}]},
+            {
+                "metadata": {"name": "shop.example"},
+                "versions": [
+                    {
+                        "version": "v1",
+                        "freshness": "Current",
+                        "resources": [{"resource": "orders", "responseKind": {"kind": "Order"}, "scope": "Namespaced"}],
+                    }
+                ],
+            },
+        ],
+    },
+}
+
+
+@pytest.mark.parametrize("table", [DOWN_CLASSIC, DOWN_AGGREGATED], ids=["classic", "aggregated"])
+def test_a_group_that_is_down_does_not_take_the_others_with_it(table: dict[str, Any]) -> None:
+    discovery = Discovery(PaperServer(table))  # type: ignore[arg-type]
+    assert discovery.find("shop.example/v1", "Order").full_name == "orders.shop.example"
+    assert discovery.by_name("orders").kind == "Order"
+    assert discovery.stale == ("dead.example/v1",)
+    with pytest.raises(UsageError) as unknown:
+        discovery.find("shop.example/v1", "Invoice")
+    assert "not known, because their servers do not answer: dead.example/v1" in str(unknown.value)
+    with pytest.raises(ApiError, match=r"dead\.example/v1: the server of this API group does not answer") as dead:
+        discovery.find("dead.example/v1", "Ghost")
+    assert dead.value.command == "kubectl get apiservice v1.dead.example"
 
 
 @pytest.mark.cluster
