@@ -160,8 +160,9 @@ def _download(client: httpx.Client, url: str, partial: Path, report: Callable[[i
             if answer.status_code != 206:
                 have = 0
             size = have + int(answer.headers.get("Content-Length", 0))
-            with partial.open("ab" if have else "wb") as file:
-                for block in answer.iter_bytes(1 << 20):
+            # As it comes, without buffers: what has arrived is there when this ends in the middle.
+            with partial.open("ab" if have else "wb", buffering=0) as file:
+                for block in answer.iter_raw():
                     file.write(block)
                     have += len(block)
                     report(have, size)
