@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from pytest_ephemeral_ns.deadline import Deadline
 from pytest_ephemeral_ns.errors import ApiError, UsageError, WaitTimeout
-from pytest_ephemeral_ns.kube.channels import PIECE, V4, V5, Channels, open_channels
+from pytest_ephemeral_ns.kube.channels import PIECE, V4, V5, Channels
+from pytest_ephemeral_ns.kube.handshake import open_channels
 from pytest_ephemeral_ns.kube.target import default_container, pod_state
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pytest_ephemeral_ns.errors import ApiError, EphemeralNsError, NotReady, UsageError
-from pytest_ephemeral_ns.kube.channels import V4, Channels, open_channels
+from pytest_ephemeral_ns.kube.channels import V4, Channels
+from pytest_ephemeral_ns.kube.handshake import open_channels
 from pytest_ephemeral_ns.kube.link import Link
 
 if TYPE_CHECKING:

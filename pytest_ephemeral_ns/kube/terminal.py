@@ -15,8 +15,9 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_ephemeral_ns.errors import UsageError
-from pytest_ephemeral_ns.kube.channels import V4, V5, Channels, open_channels
+from pytest_ephemeral_ns.kube.channels import V4, V5, Channels
 from pytest_ephemeral_ns.kube.execute import RESIZE, STATUS, STDERR, STDIN, STDOUT, ended
+from pytest_ephemeral_ns.kube.handshake import open_channels
 from pytest_ephemeral_ns.kube.target import default_container
 
 if TYPE_CHECKING:
