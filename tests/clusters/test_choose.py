@@ -22,7 +22,7 @@ from pytest_ephemeral_ns.clusters.embedded import cluster as embedded
 from pytest_ephemeral_ns.clusters.probe import answers
 from pytest_ephemeral_ns.connection import Connection
 from pytest_ephemeral_ns.errors import ClusterError, ToolError, UsageError
-from tests.clusters.kubeconfigs import client_certificate, encode, write
+from tests.clusters.kubeconfigs import client_certificate, encode, jwt, write
 from tests.clusters.kubeconfigs import kubeconfig as make
 
 NOBODY = "https://127.0.0.1:1"
@@ -368,9 +368,15 @@ def test_a_credential_that_is_not_accepted(
 
 
 @pytest.mark.cluster
-def test_an_expired_certificate_is_called_expired(server: Callable[..., str], environ: dict[str, str]) -> None:
+@pytest.mark.parametrize("kind_of", ["certificate", "token"])
+def test_an_expired_credential_is_called_expired(
+    kind_of: str, server: Callable[..., str], environ: dict[str, str]
+) -> None:
     certificate, key = client_certificate(days=-3)
-    server("kind-shop", client_cert_data=certificate, client_key_data=key)
+    changes = {"client_cert_data": certificate, "client_key_data": key}
+    if kind_of == "token":
+        changes = {"client_cert_data": "", "client_key_data": "", "token": jwt(exp=1_700_000_000)}
+    server("kind-shop", **changes)
     with pytest.raises(ClusterError, match=r"401 .* context kind-shop expired at \d{4}-\d\d-\d\dT"):
         open_cluster("current", environ=environ)
 
