@@ -9,10 +9,18 @@ from typing import Any
 
 import pytest
 
-from pytest_ephemeral_ns.clusters.embedded import network, node, node_cgroups, node_config, node_process, node_programs
+from pytest_ephemeral_ns.clusters.embedded import (
+    network,
+    network_egress,
+    node,
+    node_cgroups,
+    node_config,
+    node_process,
+    node_programs,
+)
 from pytest_ephemeral_ns.clusters.embedded.addons import addons
 from pytest_ephemeral_ns.clusters.embedded.node_spec import NodeSpec
-from pytest_ephemeral_ns.errors import ClusterError
+from pytest_ephemeral_ns.errors import ClusterError, UsageError
 
 
 @pytest.fixture
@@ -207,3 +215,15 @@ def test_a_link_that_is_not_ours_is_refused_and_stays(spec: NodeSpec, monkeypatc
         network.prepare(spec)
     network.remove(spec)
     assert not [command for command in commands if "delete" in command]
+
+
+@pytest.mark.parametrize(("said", "meant"), [("", False), ("0", False), ("no", False), ("1", True), ("True", True)])
+def test_the_way_out_is_opened_by_the_user_alone(monkeypatch: pytest.MonkeyPatch, said: str, meant: bool) -> None:
+    monkeypatch.setenv("EPHEMERAL_NS_EMBEDDED_EGRESS", said)
+    assert network_egress.wanted() is meant
+
+
+def test_an_answer_that_is_neither_yes_nor_no_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EPHEMERAL_NS_EMBEDDED_EGRESS", "perhaps")
+    with pytest.raises(UsageError, match="EPHEMERAL_NS_EMBEDDED_EGRESS='perhaps'"):
+        network_egress.wanted()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_ephemeral_ns import paths
 from pytest_ephemeral_ns.clusters.cluster import Cluster
-from pytest_ephemeral_ns.clusters.embedded import processes
+from pytest_ephemeral_ns.clusters.embedded import network_egress, processes
 from pytest_ephemeral_ns.clusters.embedded.assets.obtain import ensure
 from pytest_ephemeral_ns.clusters.embedded.processes import ProcessId
 from pytest_ephemeral_ns.clusters.embedded.state import FAILED, READY, Home, Spec, Status
@@ -33,16 +33,17 @@ _POLL = 0.02
 _PROGRAMS = {"real": ["node"], "simulated": ["simulated"], "none": []}  # beside the control plane
 
 Progress = Callable[[str], None]
+DEFAULT = "default"
 
 
 def up(
-    name: str = "default",
+    name: str = DEFAULT,
     *,
     nodes: str = "auto",
     owner_pid: int | None = None,
     progress: Progress = lambda line: None,
     timeout: float = 120.0,
-    egress: bool = False,
+    egress: bool | None = None,
 ) -> Cluster:
     """Start a cluster, or return the one of this name that runs already.
 
@@ -52,7 +53,8 @@ def up(
         owner_pid: the process whose end ends the cluster, however it ends; ``None``: it runs until :func:`down`.
         progress: called with one line of text for each step.
         timeout: seconds for the start; fetching and building the programs is not part of it.
-        egress: whether a real node and its pods may reach what this machine reaches, for example a registry.
+        egress: whether a real node and its pods may reach what this machine reaches, for example a registry; by
+            default not, unless the environment says ``EPHEMERAL_NS_EMBEDDED_EGRESS=1``.
 
     Returns:
         The cluster. ``started`` says whether this call started it.
@@ -74,7 +76,7 @@ def up(
         nodes = _possible(nodes)
         bin_dir = ensure(["control-plane", *_PROGRAMS[nodes]], progress)
         images = tuple(str(archive) for archive in _images(bin_dir, progress)) if nodes == "real" else ()
-        spec = Spec(nodes, str(bin_dir), owner, timeout, images, egress)
+        spec = Spec(nodes, str(bin_dir), owner, timeout, images, network_egress.wanted() if egress is None else egress)
         return _cluster(home, _start(home, spec, progress), started=True)
 
 
@@ -127,6 +129,25 @@ def status(name: str = "default") -> dict[str, Any]:
         "error": dict(known.error),
         "version": known.version,
     }
+
+
+def stays(name: str) -> bool:
+    """Return whether a cluster of this name runs, and ends with no process but :func:`down`."""
+    home = Home.of(name)
+    known = Status.read(home)
+    return known is not None and known.alive and known.phase == READY and Spec.read(home).owner is None
+
+
+def disown(name: str) -> None:
+    """Let a cluster outlive the process that it would end with, for what was kept in it; it runs until :func:`down`."""
+    Home.of(name).stay.touch(mode=0o600)
+
+
+def clear_away(prefix: str) -> None:
+    """Remove what killed clusters left whose name begins with ``prefix``: folders, interfaces, routes, cgroups."""
+    for name in names():
+        if name.startswith(prefix) and status(name)["phase"] == "lost":
+            down(name)
 
 
 def names() -> list[str]:

@@ -5,15 +5,31 @@ PYTEST_DONT_REWRITE
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_ephemeral_ns.clusters.embedded.node_programs import run
+from pytest_ephemeral_ns.errors import UsageError
 
 if TYPE_CHECKING:
     from pytest_ephemeral_ns.clusters.embedded.node_spec import NodeSpec
 
+VARIABLE = "EPHEMERAL_NS_EMBEDDED_EGRESS"
 FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
+
+
+def wanted() -> bool:
+    """Whether the user lets nodes out, by ``EPHEMERAL_NS_EMBEDDED_EGRESS``.
+
+    Raises:
+        UsageError: it says neither yes nor no.
+    """
+    answers = {"": False, "0": False, "false": False, "no": False, "1": True, "true": True, "yes": True}
+    said = os.environ.get(VARIABLE, "")
+    if said.lower() not in answers:
+        raise UsageError(f"{VARIABLE}={said!r} is neither yes nor no", evidence=["allowed: 1, true, yes, 0, false, no"])
+    return answers[said.lower()]
 
 
 def allow(spec: NodeSpec) -> None:
