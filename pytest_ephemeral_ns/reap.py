@@ -38,6 +38,7 @@ class Found:
         annotations: its annotations.
         age: seconds since it was created.
         verdict: what the rule says.
+        judged: the moment for which it says so.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Found:
     annotations: Mapping[str, str]
     age: float
     verdict: Verdict
+    judged: datetime
 
     @property
     def owner(self) -> str:
@@ -61,12 +63,10 @@ class Survey:
     Args:
         found: sorted by name.
         notes: rights that are missing, and what that means.
-        now: the API server's time at which they were judged.
     """
 
     found: tuple[Found, ...]
     notes: tuple[str, ...]
-    now: datetime
 
 
 @dataclass
@@ -118,7 +118,7 @@ def survey(api: Api, *, selector: str = "", now: datetime | None = None) -> Surv
     heartbeats, notes = _heartbeats(api) if items else ({}, [])
     now = now or datetime.fromtimestamp(api.server_time, timezone.utc)
     found = sorted((_judged(item, now, heartbeats) for item in items), key=lambda one: one.name)
-    return Survey(tuple(found), tuple(notes), now)
+    return Survey(tuple(found), tuple(notes))
 
 
 def look_at(api: Api, name: str) -> tuple[Object, Found]:
@@ -156,6 +156,7 @@ def _judged(item: Object, now: datetime, heartbeats: Mapping[str, Heartbeat]) ->
         annotations=metadata.get("annotations") or {},
         age=(now - created).total_seconds(),
         verdict=judge(item, now=now, heartbeats=heartbeats),
+        judged=now,
     )
 
 

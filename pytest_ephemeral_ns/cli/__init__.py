@@ -10,9 +10,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from pytest_ephemeral_ns.cli import clusters, doctor
-from pytest_ephemeral_ns.cli.screen import FAILED, INTERRUPTED, USAGE
-from pytest_ephemeral_ns.errors import EphemeralNsError, UsageError
+from pytest_ephemeral_ns.cli import clusters, doctor, keeping, listing, reaping
+from pytest_ephemeral_ns.cli.screen import FAILED, INTERRUPTED, NOT_FOUND, USAGE, say
+from pytest_ephemeral_ns.errors import ApiError, EphemeralNsError, UsageError
 
 _EPILOG = """\
 exit codes:
@@ -54,6 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(arguments.handler(arguments))
     except UsageError as error:
         return _say(error, USAGE)
+    except ApiError as error:
+        return _say(error, NOT_FOUND if error.status == 404 else FAILED)
     except EphemeralNsError as error:
         return _say(error, FAILED)
     except KeyboardInterrupt:
@@ -78,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (doctor, clusters):
+    for group in (listing, keeping, reaping, clusters, doctor):
         group.declare(commands)
     return parser
 
@@ -89,4 +91,5 @@ class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from importlib.metadata import version
 
-        parser.exit(message=f"ephemeral-ns {version('pytest-ephemeral-ns')}\n")
+        say(f"ephemeral-ns {version('pytest-ephemeral-ns')}")
+        parser.exit()

@@ -13,6 +13,7 @@ from pytest_ephemeral_ns.cli.screen import (
     NOT_FOUND,
     OK,
     Commands,
+    add_duration,
     add_output,
     note,
     print_json,
@@ -20,8 +21,7 @@ from pytest_ephemeral_ns.cli.screen import (
     say,
 )
 from pytest_ephemeral_ns.cli.target import kind_kubeconfig
-from pytest_ephemeral_ns.errors import ClusterError, EphemeralNsError
-from pytest_ephemeral_ns.rules.durations import parse_duration
+from pytest_ephemeral_ns.errors import ClusterError
 
 if TYPE_CHECKING:
     from pytest_ephemeral_ns.clusters.cluster import Cluster
@@ -38,7 +38,7 @@ def declare(commands: Commands) -> None:
     up.add_argument("--nodes", choices=("auto", "real", "simulated", "none"), default="auto", help="embedded only")
     up.add_argument("--kind-image", default="", metavar="IMAGE", help="node image of a kind cluster")
     up.add_argument("--kind-config", default="", metavar="FILE", help="configuration file of a kind cluster")
-    up.add_argument("--timeout", type=_duration, default=300.0, metavar="DURATION", help="default: 5m")
+    add_duration(up, "--timeout", default=300.0, help="default: 5m")
     add_output(up, "json")
     _action(actions, "down", _down, "stop it and remove everything of it")
     status = _action(actions, "status", _status, "what runs; exit code 3 if --name names one that does not run")
@@ -55,13 +55,6 @@ def _action(actions: Any, name: str, handler: Any, help: str) -> argparse.Argume
     parser.add_argument("--provider", choices=PROVIDERS, default="embedded", help="default: embedded")
     parser.set_defaults(handler=handler)
     return parser
-
-
-def _duration(text: str) -> float:
-    try:
-        return parse_duration(text)
-    except EphemeralNsError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _name(arguments: argparse.Namespace) -> str:

@@ -11,6 +11,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from pytest_ephemeral_ns.errors import UsageError
+from pytest_ephemeral_ns.rules.durations import parse_duration
+
 OK, FAILED, USAGE, NOT_FOUND, INTERRUPTED = 0, 1, 2, 3, 130
 
 
@@ -70,3 +73,16 @@ def _draw(cells: Sequence[Sequence[str]], columns: Sequence[str]) -> None:
 def add_output(parser: argparse.ArgumentParser, *formats: str) -> None:
     """Declare ``-o``: what a command can print besides text for people."""
     parser.add_argument("-o", "--output", choices=formats, default="", help="print this instead of text for people")
+
+
+def add_duration(parser: argparse.ArgumentParser, name: str, *, help: str, default: float | None = None) -> None:
+    """Declare an option or argument that is a duration; its value is seconds."""
+    optional: dict[str, Any] = {"default": default} if name.startswith("-") else {}
+    parser.add_argument(name, type=_duration, metavar="DURATION", help=help, **optional)
+
+
+def _duration(text: str) -> float:
+    try:
+        return parse_duration(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(error.summary) from error
