@@ -21,6 +21,7 @@ from pytest_ephemeral_ns.kube.process import Cut, converse
 
 _LONGEST_ERROR = 64 << 10
 _SHORTEST_SECRET = 4
+_NAMED_FOLDERS = ("EPHEMERAL_NS_ASSETS", "KUBEBUILDER_ASSETS")
 _OLDEST_KUBECTL_WITH_KUSTOMIZE_4 = (1, 21)
 
 _HOW_TO_GET = {
@@ -44,13 +45,13 @@ class Completed:
 
 
 def find(tool: str) -> Path:
-    """Return the path of a program: the first on ``PATH``, else ours from the cache.
+    """Return the path of a program: the first on ``PATH``, else in the folder that the user names, else in the cache.
 
     Args:
         tool: ``"kubectl"``, ``"helm"``, ``"kustomize"``, ``"kind"`` …
 
     Raises:
-        ToolError: it is in neither place; says how to get it.
+        ToolError: it is nowhere; says how to get it.
 
     Example:
         >>> find("sh").name
@@ -66,10 +67,9 @@ def find(tool: str) -> Path:
 
 
 def _everywhere(tool: str) -> Iterator[Path]:
-    if found := shutil.which(tool):
-        yield Path(found)
-    if found := shutil.which(tool, path=str(paths.bin_dir())):
-        yield Path(found)
+    for folders in (None, *filter(None, map(os.environ.get, _NAMED_FOLDERS)), str(paths.bin_dir())):
+        if found := shutil.which(tool, path=folders):
+            yield Path(found)
 
 
 def run(

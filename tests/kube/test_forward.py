@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import resource
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -123,6 +124,20 @@ def test_a_client_that_leaves_at_once(own_box: Any, http: PortForward) -> None:
     for _ in range(5):
         socket.create_connection(("127.0.0.1", http.port)).close()
     assert get(http.port) == own_box.pod
+
+
+@node
+def test_file_numbers_above_1024(own_box: Any, http: PortForward) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
+    try:
+        with contextlib.ExitStack() as stack:
+            for _ in range(1100):
+                stack.enter_context(open(os.devnull))
+            assert get(http.port) == own_box.pod
+            assert own_box.run("echo here") == "here"
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 # When the pod is not there

@@ -26,6 +26,8 @@ def path_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "sh").symlink_to("/bin/sh")
     monkeypatch.setenv("PATH", str(folder))
     monkeypatch.setenv("EPHEMERAL_NS_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.delenv("EPHEMERAL_NS_ASSETS", raising=False)
+    monkeypatch.delenv("KUBEBUILDER_ASSETS", raising=False)
     paths.bin_dir().mkdir(parents=True)
     return folder
 
@@ -60,6 +62,16 @@ def test_a_program_on_path_wins_over_the_cache(path_dir: Path) -> None:
     assert find("helm") == paths.bin_dir() / "helm"
     mine = program(path_dir, "helm", "")
     assert find("helm") == mine
+
+
+def test_a_folder_that_the_user_names_comes_before_the_cache(
+    path_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program(paths.bin_dir(), "helm", "")
+    monkeypatch.setenv("EPHEMERAL_NS_ASSETS", str(tmp_path))
+    assert find("helm") == paths.bin_dir() / "helm"
+    named = program(tmp_path, "helm", "")
+    assert find("helm") == named
 
 
 def test_a_missing_program_says_where_it_was_looked_for_and_how_to_get_it(path_dir: Path) -> None:
