@@ -108,6 +108,8 @@ def wait_ready(
         verdicts = wait.look()
         tell(verdicts, wait.now)
         if all(item.ready for item in verdicts.values()):
+            if view.prove(wanted):
+                continue
             return ReadyReport(verdicts, time.monotonic() - began, (layer,))
         failed = any(item.failed for item in verdicts.values())
         window = (window or time.monotonic() + WINDOW) if failed else 0.0

@@ -143,8 +143,9 @@ class Ending:
                 return cause.command
         namespace = ref.namespace or self.namespace
         for cause in causes[:1]:
-            if cause.log == "previous" and cause.container:
-                return f"kubectl -n {namespace} logs {cause.ref.name} -c {cause.container} --previous"
+            if cause.log and cause.container and cause.topic != "probe":
+                previous = " --previous" if cause.log == "previous" else ""
+                return f"kubectl -n {namespace} logs {cause.ref.name} -c {cause.container}{previous}"
         where = causes[0].ref if causes and causes[0].ref.kind else ref
         group = where.api_version.rpartition("/")[0]
         kind = where.kind.lower() + (f".{group}" if "." in group and not group.endswith(".k8s.io") else "")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pytest_ephemeral_ns.errors import ApiError
 from pytest_ephemeral_ns.rules.objects import Object, Ref
-from pytest_ephemeral_ns.rules.status import Cause, Related, Verdict, is_stored_only, needs
+from pytest_ephemeral_ns.rules.status import Cause, Related, Verdict, is_stored_only, needs, proof
 
 if TYPE_CHECKING:
     from pytest_ephemeral_ns.kube.api import Api
@@ -146,15 +146,30 @@ class View:
         Args:
             verdicts: of all objects, so far.
         """
-        before = sum(map(len, self._related.values()))
-        for ref, found in verdicts.items():
-            for kind in () if found.ready else needs(ref.kind, found):
-                self._relate(ref.namespace or self._namespace, kind)
+        wanted = {ref: () if found.ready else needs(ref.kind, found) for ref, found in verdicts.items()}
         if self._namespaces is None and self._namespace:
             resource = self._discovery.find("v1", "Namespace")
             self._namespaces = self._follow(resource, "", self._namespace)
-        if sum(map(len, self._related.values())) > before:
-            self._arrived(store for kinds in self._related.values() for store in kinds.values())
+        self._relate_all(wanted)
+
+    def prove(self, refs: Iterable[Ref]) -> bool:
+        """Follow what must be looked at before "ready" is believed; return whether that is new.
+
+        Args:
+            refs: objects that look ready.
+        """
+        seen = {ref: self.sight(ref).obj for ref in refs if self.follows(ref)}
+        return self._relate_all({ref: proof(obj) for ref, obj in seen.items() if obj is not None})
+
+    def _relate_all(self, wanted: Mapping[Ref, Iterable[str]]) -> bool:
+        before = sum(map(len, self._related.values()))
+        for ref, kinds in wanted.items():
+            for kind in kinds:
+                self._relate(ref.namespace or self._namespace, kind)
+        if sum(map(len, self._related.values())) == before:
+            return False
+        self._arrived(store for stores in self._related.values() for store in stores.values())
+        return True
 
     def sight(self, ref: Ref) -> Sight:
         """Return what is to be seen of one object now.

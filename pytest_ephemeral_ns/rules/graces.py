@@ -25,7 +25,8 @@ class Graces:
     Args:
         image_not_found: the registry knows no such image, its name is invalid, or it must not be pulled.
         image_unauthorized: the registry wants other credentials.
-        image_pull: any other pull error: time-outs, rate limits, a registry that is down.
+        image_unreachable: the node has no such image, and nobody answers where its registry should be.
+        image_pull: any other pull error: time-outs, rate limits, a registry that stumbles.
         crash_loop: a container in CrashLoopBackOff, since its first crash was seen.
         crash_loop_restarts: a count, not seconds: so many restarts end the wait at once.
         start_error: the container's process could not be started, for a reason that may pass.
@@ -52,6 +53,8 @@ class Graces:
         api_service: an aggregated API that has no backend that answers.
         custom: a custom resource whose controller says that it failed, in a phase or a negative condition.
         unobserved: how long a custom resource without any status counts as "not observed yet"; then it is ready.
+        steady: a container without a readiness probe that has crashed is "ready" again as soon as it runs: it must run
+            for as long as before its crash, but at most so long, before that is believed.
         gone: an object that existed and is gone or being deleted, in case it is made again.
         namespace: the namespace is being deleted.
 
@@ -62,6 +65,7 @@ class Graces:
 
     image_not_found: float = 0.0
     image_unauthorized: float = 5.0
+    image_unreachable: float = 3.0
     image_pull: float = 20.0
     crash_loop: float = 45.0
     crash_loop_restarts: int = 3
@@ -89,6 +93,7 @@ class Graces:
     api_service: float = 60.0
     custom: float = 10.0
     unobserved: float = 5.0
+    steady: float = 10.0
     gone: float = 5.0
     namespace: float = 0.0
 

@@ -34,6 +34,7 @@ from pytest_ephemeral_ns.rules.status.storage import claim_verdict
 from pytest_ephemeral_ns.rules.status.workloads import (
     daemon_set_verdict,
     deployment_verdict,
+    has_probes,
     replica_set_verdict,
     stateful_set_verdict,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "is_stored_only",
     "missing_verdict",
     "needs",
+    "proof",
     "remember",
     "verdict",
 ]
@@ -185,6 +187,17 @@ def needs(kind: str, found: Verdict) -> tuple[str, ...]:
     elif any("persistentvolumeclaim" in cause.message.lower() for cause in found.causes):
         wanted += _CLAIMS
     return wanted
+
+
+def proof(obj: Object) -> tuple[str, ...]:
+    """Return the kinds that must be looked at before "ready" is believed; none for most objects.
+
+    Args:
+        obj: an object that looks ready.
+    """
+    if obj.get("kind") in ("Deployment", "ReplicaSet", "StatefulSet", "DaemonSet") and not has_probes(obj):
+        return ("Pod",)
+    return ()
 
 
 def is_stored_only(api_version: str, kind: str) -> bool:

@@ -32,6 +32,7 @@ class Cause:
         topic: causes of one object and container with the same topic are one cause whose words change.
         others: how many further objects show the same.
         command: what to type next, if there is something better than ``kubectl describe``.
+        until: when it ends by itself, if that is known.
     """
 
     ref: Ref
@@ -44,6 +45,7 @@ class Cause:
     topic: str = ""
     others: int = 0
     command: str = ""
+    until: datetime | None = None
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -136,7 +138,7 @@ def not_ready(
             first.reason,
             f"{message}; {told}" if message else told,
             ordered,
-            None if over else min((cause.due for cause in ordered if cause.due), default=None),
+            None if over else min((at for cause in ordered for at in (cause.due, cause.until) if at), default=None),
         )
     return Verdict("waiting", reason, message)
 

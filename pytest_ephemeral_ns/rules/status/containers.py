@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from pytest_ephemeral_ns.rules.graces import Graces
@@ -206,6 +206,29 @@ def _probe_answer(container: Container, related: Related) -> str:
             else str(fields.one_line(event.get("message"), 300))
         )
     return ""
+
+
+def unsteady(container: Container, graces: Graces, now: datetime) -> Cause | None:
+    """Return why a container that counts as ready may not be trusted: it crashed, and nothing probes it.
+
+    The kubelet calls a container without a readiness probe ready as soon as it runs, in the pauses of a crash loop too.
+
+    Args:
+        container: the container.
+        graces: ``steady`` is how long it must run at most.
+        now: the time, on the API server's clock.
+    """
+    started = fields.dig(container.status, "state", "running", "startedAt")
+    ended = fields.dig(container.status, "lastState", "terminated", default={})
+    if not started or not ended or container.role == "init" or container.spec.get("readinessProbe"):
+        return None
+    lasted = fields.when(ended.get("finishedAt")) - fields.when(ended.get("startedAt"))
+    until = fields.when(started) + timedelta(seconds=min(lasted.total_seconds() + 1, graces.steady))
+    if until <= now:
+        return None
+    message = f"it crashed and has no readiness probe, so it must run a while; {ending(container, ended)}"
+    since = fields.when(started)
+    return Cause(container.ref, "JustRestarted", message, since, math.inf, container.name, "previous", until=until)
 
 
 def _restarts_always(container: Container) -> bool:

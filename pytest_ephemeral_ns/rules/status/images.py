@@ -30,21 +30,28 @@ PULL_REASONS = frozenset(
     }
 )
 _AT_ONCE = {"InvalidImageName", "ErrImageNeverPull"}
-# A registry that can't be resolved says "not found" of a host ("no such host" and the like): that may pass.
-_NETWORK = re.compile(
-    r"no such host|dial tcp|i/o timeout|connection (refused|reset)|TLS handshake|deadline exceeded"
-    r"|\bEOF\b|too ?many ?requests|\b429\b|\b50[0-4]\b",
+# Nobody is there, or no way leads there: on a test cluster that is an image that was not loaded, as a rule.
+_UNREACHABLE = re.compile(r"no such host|network is unreachable|no route to host|connection refused", re.I)
+_PASSING = re.compile(
+    r"dial tcp|i/o timeout|connection reset|TLS handshake|deadline exceeded|\bEOF\b|too ?many ?requests"
+    r"|429 Too Many|50\d (Internal|Bad|Service|Gateway)",
     re.I,
 )
 _UNAUTHORIZED = re.compile(
-    r"unauthorized|authorization failed|authentication required|access denied|access forbidden|insufficient_scope"
-    r"|no basic auth credentials|\b40[13]\b|denied: ",
+    r"401 Unauthorized|403 Forbidden|unauthorized:|authorization failed|authentication required|access denied"
+    r"|access forbidden|insufficient_scope|no basic auth credentials|denied: ",
     re.I,
 )
 _NOT_FOUND = re.compile(
-    r"not ?found|manifest unknown|MANIFEST_UNKNOWN|name unknown|NAME_UNKNOWN|does not exist|no match for platform"
+    r"not ?found|manifest unknown|name unknown|name_unknown|manifest_unknown|does not exist|no match for platform"
     r"|invalid reference format|couldn't parse image",
     re.I,
+)
+# What containerd and the kubelet put before the cause, each naming the image once more.
+_PREFIXES = re.compile(
+    r"(Back-off pulling image \"[^\"]*\": )|(ErrImagePull: )|(rpc error: code = \w+ desc = )"
+    r"|(Failed to pull image \"[^\"]*\": )|(failed to pull and unpack image \"[^\"]*\": )"
+    r"|(failed to resolve (reference|image) \"[^\"]*\": )|(failed to copy: )|(failed to do request: )"
 )
 # The kubelet's words once it waits between two pulls. Newer ones append the error: then it is precise again.
 _VAGUE = re.compile(r"^(back-off pulling image \"?[^\s\"]*\"?|)$", re.I)
@@ -70,8 +77,10 @@ def pull_cause(
     since = min((first_seen(event) for event in events), default=now)
     if reason in _AT_ONCE:
         return Cause(ref, reason, message or image, since, graces.image_not_found, container, topic="image")
-    if _VAGUE.match(message):
-        precise = [text for event in events if not _VAGUE.match(text := _told(event))]
+    if not _VAGUE.match(message):
+        message = _PREFIXES.sub("", message)
+    else:
+        precise = [_PREFIXES.sub("", text) for event in events if not _VAGUE.match(text := _told(event))]
         message = precise[0] if precise else message
     cause = Cause(ref, reason, message or image, since, container=container, topic="image")
     if _VAGUE.match(message):
@@ -79,18 +88,21 @@ def pull_cause(
         known = related.first(replace(cause, topic="image")) or related.first(cause)
         return known or cause
     known = related.first(cause)
-    cause = replace(cause, since=min(known.since, since) if known else since)
-    return replace(cause, **_class(reason, message, graces))
+    name, grace = _class(message, graces)
+    told = message if image in message else f"{image}: {message}"
+    return replace(cause, since=min(known.since, since) if known else since, reason=name, grace=grace, message=told)
 
 
-def _class(reason: str, message: str, graces: Graces) -> dict[str, Any]:
-    if _NETWORK.search(message) and not re.search(r"manifest unknown|: not found$", message, re.I):
-        return {"grace": graces.image_pull}
+def _class(message: str, graces: Graces) -> tuple[str, float]:
+    if _UNREACHABLE.search(message):
+        return "RegistryUnreachable", graces.image_unreachable
+    if _PASSING.search(message):
+        return "ErrImagePull", graces.image_pull
     if _UNAUTHORIZED.search(message):
-        return {"grace": graces.image_unauthorized, "reason": "ImageUnauthorized"}
+        return "ImageUnauthorized", graces.image_unauthorized
     if _NOT_FOUND.search(message):
-        return {"grace": graces.image_not_found, "reason": "ImageNotFound"}
-    return {"grace": graces.image_pull}
+        return "ImageNotFound", graces.image_not_found
+    return "ErrImagePull", graces.image_pull
 
 
 def _image(pod: Object, container: str) -> str:

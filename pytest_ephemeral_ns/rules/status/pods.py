@@ -14,7 +14,7 @@ from pytest_ephemeral_ns.rules.graces import Graces
 from pytest_ephemeral_ns.rules.objects import Object, Ref
 from pytest_ephemeral_ns.rules.status import fields, storage
 from pytest_ephemeral_ns.rules.status.answers import Cause, Verdict, not_ready, ready
-from pytest_ephemeral_ns.rules.status.containers import Container, container_cause, containers
+from pytest_ephemeral_ns.rules.status.containers import Container, container_cause, containers, unsteady
 from pytest_ephemeral_ns.rules.status.related import Related, first_seen, last_seen
 
 REPLACED = frozenset({"Evicted", "Preempting", "Preempted", "NodeLost", "NodeShutdown", "Shutdown", "Terminated"})
@@ -43,8 +43,21 @@ def pod_verdict(pod: Object, related: Related, now: datetime, graces: Graces) ->
     if phase == "Succeeded":
         return ready("Succeeded")
     if phase == "Running" and fields.is_true(pod, "Ready"):
-        return ready("Ready")
+        doubts = doubts_about(pod, graces, now)
+        return not_ready("JustRestarted", _progress(pod), doubts, now) if doubts else ready("Ready")
     return not_ready(f"Pod{phase}", _progress(pod), pod_causes(pod, related, now, graces), now, related.seen)
+
+
+def doubts_about(pod: Object, graces: Graces, now: datetime) -> list[Cause]:
+    """Return why a pod that is ready may not be trusted yet.
+
+    Args:
+        pod: the pod.
+        graces: ``steady`` is how long a container that crashed must run.
+        now: the time, on the API server's clock.
+    """
+    found = containers(pod, fields.ref_of(pod, "v1", "Pod"))
+    return [cause for container in found if (cause := unsteady(container, graces, now))]
 
 
 def _progress(pod: Object) -> str:

@@ -15,7 +15,7 @@ from pytest_ephemeral_ns.rules.objects import Object
 from pytest_ephemeral_ns.rules.status import fields
 from pytest_ephemeral_ns.rules.status.answers import Cause, Verdict, not_ready, ready
 from pytest_ephemeral_ns.rules.status.fields import dig, number
-from pytest_ephemeral_ns.rules.status.pods import pod_causes
+from pytest_ephemeral_ns.rules.status.pods import doubts_about, pod_causes
 from pytest_ephemeral_ns.rules.status.refusals import last_progress, refusals
 from pytest_ephemeral_ns.rules.status.related import Related
 
@@ -47,11 +47,36 @@ def deployment_verdict(deployment: Object, related: Related, now: datetime, grac
     }
     missing = _first_missing(counts)
     if missing is None and total <= wanted:
-        return ready("Available", f"Ready: {counts['Ready'][0]}/{wanted}")
+        return _available(deployment, f"Ready: {counts['Ready'][0]}/{wanted}", related, now, graces)
     newest = newest_replica_set(deployment, related)
     causes = _deployment_causes(deployment, newest, related, now, graces) if missing else []
     progress = missing or f"Pending termination: {total - wanted}"
     return not_ready("Progressing" if missing else "OldReplicasTerminating", progress, causes, now, related.seen)
+
+
+def _available(workload: Object, told: str, related: Related, now: datetime, graces: Graces) -> Verdict:
+    """All counts are as they should be; but pods in the pause of a crash loop count as ready, too."""
+    doubts: list[Cause] = []
+    for pod in _selected(workload, related):
+        if not fields.deleting_since(pod) and fields.is_true(pod, "Ready"):
+            doubts.extend(doubts_about(pod, graces, now))
+    return not_ready("JustRestarted", told, doubts, now) if doubts else ready("Available", told)
+
+
+def _selected(workload: Object, related: Related) -> list[Object]:
+    labels = dig(workload, "spec", "selector", "matchLabels", default={})
+    return related.selected(labels, "Pod") if labels else []
+
+
+def has_probes(workload: Object) -> bool:
+    """Whether every container of a workload has a readiness probe, so that "ready" is the application's own word.
+
+    Args:
+        workload: Deployment, ReplicaSet, StatefulSet or DaemonSet.
+    """
+    spec = dig(workload, "spec", "template", "spec", default={})
+    sidecars = [item for item in spec.get("initContainers") or () if item.get("restartPolicy") == "Always"]
+    return all(item.get("readinessProbe") for item in [*(spec.get("containers") or ()), *sidecars])
 
 
 def _deployment_causes(
@@ -122,7 +147,7 @@ def replica_set_verdict(replica_set: Object, related: Related, now: datetime, gr
     }
     missing = _first_missing(counts)
     if missing is None and total <= wanted:
-        return ready("Available", f"Ready: {counts['Ready'][0]}/{wanted}")
+        return _available(replica_set, f"Ready: {counts['Ready'][0]}/{wanted}", related, now, graces)
     if missing is None:
         return not_ready("SurplusTerminating", f"Pending termination: {total - wanted}", [], now, related.seen)
     return not_ready("Progressing", missing, _replica_set_causes(replica_set, related, now, graces), now, related.seen)
@@ -157,7 +182,7 @@ def stateful_set_verdict(stateful_set: Object, related: Related, now: datetime, 
         missing = f"Ready: {wanted}/{wanted}, revision {current} is not {update} yet"
     surplus = number(stateful_set, "status", "replicas") - wanted
     if missing is None and surplus <= 0:
-        return ready("Available", f"Ready: {counts['Ready'][0]}/{wanted}")
+        return _available(stateful_set, f"Ready: {counts['Ready'][0]}/{wanted}", related, now, graces)
     causes = _stateful_set_causes(stateful_set, update, rolls, related, now, graces) if missing else []
     return not_ready("Progressing", missing or f"Pending termination: {surplus}", causes, now, related.seen)
 
@@ -205,7 +230,7 @@ def daemon_set_verdict(daemon_set: Object, related: Related, now: datetime, grac
     missing = _first_missing(counts)
     if missing is None:
         told = f"Ready: {counts['Ready'][0]}/{wanted}"
-        return ready("Available", told if wanted else f"{told}; no node matches it")
+        return _available(daemon_set, told if wanted else f"{told}; no node matches it", related, now, graces)
     pods = related.owned_by(fields.uid(daemon_set), "Pod")
     template = dig(daemon_set, "metadata", "annotations", _GENERATION)
     new = [pod for pod in pods if not rolls or _generation(pod) in (template, None)]
