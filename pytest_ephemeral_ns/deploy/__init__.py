@@ -6,32 +6,15 @@ PYTEST_DONT_REWRITE
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_ephemeral_ns.deploy.copies import attach_pull_secrets, copy_config_map, copy_secret
-from pytest_ephemeral_ns.deploy.model import (
-    TEMPLATE,
-    Chart,
-    Deployed,
-    Part,
-    Plan,
-    Release,
-    Request,
-    Source,
-    Tracked,
-)
+from pytest_ephemeral_ns.deploy.model import Chart, Deployed, Plan, Request, Source, Tracked
 from pytest_ephemeral_ns.deploy.outside import find_outside, remove_cluster_scoped
-from pytest_ephemeral_ns.errors import UsageError
-from pytest_ephemeral_ns.rules.manifests import without_repeats
-from pytest_ephemeral_ns.rules.objects import Ref
-from pytest_ephemeral_ns.rules.outside import settle
-from pytest_ephemeral_ns.rules.placement import REFUSE, place, refuse_outside
 
 if TYPE_CHECKING:
     from pytest_ephemeral_ns.deadline import Deadline
-    from pytest_ephemeral_ns.deploy.kinds import Kinds
     from pytest_ephemeral_ns.kube.api import Api
     from pytest_ephemeral_ns.kube.discovery import Discovery
 
@@ -72,8 +55,10 @@ def plan(sources: Sequence[Source], *, base_dir: Path | None = None, **how: Any)
         >>> plan([{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}}]).warnings
         ()
     """
+    from pytest_ephemeral_ns.deploy.planning import make_plan
+
     request = Request(**{"namespace": SOMEWHERE, **how}, base_dir=base_dir or Path.cwd())
-    return _plan(sources, request, None)[0]
+    return make_plan(sources, request, None)[0]
 
 
 def deploy(
@@ -120,7 +105,9 @@ def deploy(
         >>> def example(api, deadline, kubeconfig):
         ...     return deploy(api, "shop-gw0", ["k8s/"], deadline=deadline, kubeconfig=lambda: kubeconfig).refs
     """
-    from pytest_ephemeral_ns.deploy.apply import Applier, Manner
+    from pytest_ephemeral_ns.deploy.apply import Manner
+    from pytest_ephemeral_ns.deploy.carry import Carrier
+    from pytest_ephemeral_ns.deploy.planning import make_plan
     from pytest_ephemeral_ns.kube.discovery import Discovery
 
     tracked: list[Tracked] = []
@@ -131,87 +118,12 @@ def deploy(
             if on_tracked:
                 on_tracked(thing)
 
+    discovery = discovery or Discovery(api)
     server = str(api.version().get("gitVersion") or "")
     request = Request(**how, namespace=namespace, base_dir=base_dir or Path.cwd(), kube_version=server)
-    planned, kinds = _plan(sources, request, discovery or Discovery(api))
-    say = on_progress or (lambda line: None)
-    applier = Applier(api, kinds, Manner(namespace, deadline, labels or {}, force_conflicts, say, track))
-    refs, releases, warnings = list[Ref](), list[str](), [*planned.warnings]
-    for part in planned.parts:
-        if isinstance(part, Release):
-            say(f"installing release {part.name}")
-            found, more = _install(part, request, kinds, kubeconfig, deadline)
-            releases.append(part.name)
-            refs += found
-            warnings += more
-        else:
-            refs += applier.run(part)
-    return Deployed(tuple(refs), applier.actions, tuple(releases), (*warnings, *applier.warnings), tuple(tracked))
-
-
-def _install(
-    release: Release, request: Request, kinds: Kinds, kubeconfig: Callable[[], Path], deadline: Deadline
-) -> tuple[list[Ref], list[str]]:
-    from pytest_ephemeral_ns.deploy.charts import install
-
-    manifests, warnings = install(release, request.namespace, kubeconfig(), deadline)
-    refs = []
-    for ref in (manifest.ref for manifest in manifests):
-        namespaced = kinds.namespaced(ref.api_version, ref.kind)
-        refs.append(replace(ref, namespace=(ref.namespace or request.namespace) if namespaced else ""))
-    return refs, warnings
-
-
-def _plan(sources: Sequence[Source], request: Request, discovery: Discovery | None) -> tuple[Plan, Kinds]:
-    from pytest_ephemeral_ns.deploy.kinds import Kinds
-
-    if isinstance(sources, str | Path | Mapping | Chart):
-        raise UsageError(f"sources is {sources!r}, not a list of sources")
-    parts = _read(sources, request)
-    manifests = [m for part in parts for m in (part.manifests if isinstance(part, Release) else part)]
-    kinds = Kinds(discovery, manifests)
-    if discovery:
-        kinds.check(m for part in parts if not isinstance(part, Release) for m in part)
-    return _placed(parts, request, kinds), kinds
-
-
-def _read(sources: Sequence[Source], request: Request) -> list[Part]:
-    """Return objects and releases in the order of the sources; neighbours that are not charts become one part."""
-    from pytest_ephemeral_ns.deploy.charts import prepare
-    from pytest_ephemeral_ns.deploy.sources import read_source
-
-    parts: list[Part] = []
-    for source in sources:
-        found = read_source(source, request)
-        if isinstance(found, Chart):
-            release = prepare(found, request)
-            if found.mode != TEMPLATE:
-                parts.append(release)
-                continue
-            found = list(release.manifests)
-        if parts and not isinstance(parts[-1], Release):
-            found = [*parts.pop(), *found]  # type: ignore[misc]
-        parts.append(tuple(replace(manifest, part=len(parts)) for manifest in found))
-    return parts
-
-
-def _placed(parts: Sequence[Part], request: Request, kinds: Kinds) -> Plan:
-    """Place the objects of all parts together: a namespace that one of them names is the same in all."""
-    loose = [manifest for part in parts if not isinstance(part, Release) for manifest in part]
-    placement = place(
-        loose,
-        request.namespace,
-        kinds.namespaced,
-        cluster_scoped=request.cluster_scoped,
-        namespaces=request.namespaces,
-    )
-    for part in parts:
-        if isinstance(part, Release) and request.cluster_scoped == REFUSE:
-            refuse_outside(part.manifests, request.namespace, kinds.namespaced)
-    settled, warnings = settle((*placement.inside, *placement.outside), request.namespace)
-    everything = without_repeats(settled)
-    placed = [
-        part if isinstance(part, Release) else tuple(m for m in everything if m.part == number)
-        for number, part in enumerate(parts)
-    ]
-    return Plan(tuple(part for part in placed if part), (*placement.warnings, *warnings))
+    planned, kinds = make_plan(sources, request, discovery)
+    manner = Manner(namespace, deadline, labels or {}, force_conflicts, on_progress or (lambda line: None), track)
+    carrier = Carrier(api, kinds, manner, kubeconfig)
+    refs = carrier.carry_out(planned)
+    warnings = (*planned.warnings, *carrier.warnings)
+    return Deployed(tuple(refs), carrier.actions, tuple(carrier.releases), warnings, tuple(tracked))

@@ -124,6 +124,16 @@ class Applier:
     def _is_outside(self, manifest: Manifest) -> bool:
         return manifest.ref.namespace != self._manner.namespace
 
+    def path_of(self, manifest: Manifest) -> str:
+        """Return the path of an object."""
+        return self._path(manifest)
+
+    def any_exists(self, manifests: Sequence[Manifest]) -> bool:
+        """Return whether one of the objects is there already."""
+        with _pool() as pool:
+            before = self._look(pool, manifests)
+        return any(manifest.ref.name in before[self._path(manifest, "")] for manifest in manifests)
+
     def _path(self, manifest: Manifest, name: str | None = None) -> str:
         """Return the path of an object, or of its collection when ``name`` is empty."""
         ref = manifest.ref

@@ -1,39 +1,49 @@
-"""Helm charts are checked, rendered and installed; this module must never wait until anything is ready.
+"""Helm charts are checked and rendered; this module must never install one.
 
 PYTEST_DONT_REWRITE
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from tempfile import TemporaryDirectory
+from typing import Any
 
-from pytest_ephemeral_ns.deploy.model import TEMPLATE, Chart, Release, Request
-from pytest_ephemeral_ns.errors import DeployError, ManifestError, ToolError, UsageError
+from pytest_ephemeral_ns.deploy.model import Chart, Release, Request
+from pytest_ephemeral_ns.errors import ManifestError, ToolError, UsageError
 from pytest_ephemeral_ns.rules.manifests import Manifest, manifests_of
 from pytest_ephemeral_ns.rules.variables import fill
 from pytest_ephemeral_ns.rules.yaml_dialect import read_documents
 
-if TYPE_CHECKING:
-    from pytest_ephemeral_ns.deadline import Deadline
-
 HOOK = "helm.sh/hook"
+WEIGHT = "helm.sh/hook-weight"
+PRE = frozenset({"pre-install", "pre-upgrade"})
+POST = frozenset({"post-install", "post-upgrade"})
+TESTS = frozenset({"test", "test-success", "test-failure"})
+SECRET = re.compile(r"passw|passphrase|secret|token|api_?key|credential|private_?key", re.IGNORECASE)
 ANY_VERSION = "v1.35.0"  # what templates see before there is a server; Helm's own default may be years old
 LONGEST_NAME = 53
 
 
-def prepare(chart: Chart, request: Request) -> Release:
+def prepare(chart: Chart, request: Request, capabilities: Sequence[str] = ()) -> Release:
     """Check a chart and render it, before anything is created.
 
     Args:
         chart: its path exists.
         request: values for all charts, and the fields that they may name.
+        capabilities: API versions and kinds of the server, for ``.Capabilities.APIVersions``.
 
     Raises:
         UsageError: a values file does not exist, or the release's name is not valid.
         ManifestError: a library chart, a chart without its dependencies, or one that does not render; has Helm's words.
+
+    Example:
+        >>> def name(request):
+        ...     return prepare(Chart("deploy/chart"), request).name
     """
     about = _about(chart)
     if about.get("type") == "library":
@@ -45,7 +55,37 @@ def prepare(chart: Chart, request: Request) -> Release:
     name = chart.release or request.release or _name(chart, about)
     if len(name) > LONGEST_NAME:
         raise UsageError(f"release name {name} has {len(name)} characters; Helm allows {LONGEST_NAME}")
-    return Release(chart, name, tuple(_render(chart, name, request)))
+    found = _render(chart, name, request, capabilities, definitions=False)
+    hooks = [manifest for manifest in found if events_of_hook(manifest)]
+    return Release(
+        chart,
+        name,
+        tuple(manifest for manifest in found if not events_of_hook(manifest)),
+        tuple(manifest for manifest in hooks if not events_of_hook(manifest) <= TESTS),
+        tuple(_definitions(chart, name, request, capabilities, found)),
+    )
+
+
+def _definitions(
+    chart: Chart, name: str, request: Request, capabilities: Sequence[str], without: Sequence[Manifest]
+) -> list[Manifest]:
+    """Return what the folder ``crds`` adds; charts whose folder has none are not rendered twice."""
+    path = Path(chart.chart)
+    if path.is_dir() and not any(path.glob("crds/**/*")) and not any(path.glob("charts/**/*")):
+        return []
+    known = {manifest.ref for manifest in without}
+    return [m for m in _render(chart, name, request, capabilities, definitions=True) if m.ref not in known]
+
+
+def hooks_of(release: Release, events: Collection[str]) -> list[Manifest]:
+    """Return the hooks of a release for some events, in the order in which they run.
+
+    Args:
+        release: rendered.
+        events: ``{"pre-install"}`` …
+    """
+    found = [manifest for manifest in release.hooks if events_of_hook(manifest) & set(events)]
+    return sorted(found, key=lambda m: (int(_annotations(m).get(WEIGHT) or 0), m.ref.kind, m.ref.name))
 
 
 def _about(chart: Chart) -> Mapping[str, Any]:
@@ -106,21 +146,30 @@ def _fill_tree(value: Any, fields: Mapping[str, str]) -> Any:
     return [_fill_tree(entry, fields) for entry in value] if isinstance(value, list) else value
 
 
-def _render(chart: Chart, name: str, request: Request) -> list[Manifest]:
+def _render(
+    chart: Chart, name: str, request: Request, capabilities: Sequence[str], *, definitions: bool
+) -> list[Manifest]:
     from pytest_ephemeral_ns.kube.helm import helm_template
 
     where = f"chart {chart.chart}"
     try:
-        text = helm_template(
-            name,
-            chart.chart,
-            namespace=request.namespace,
-            timeout=request.timeout,
-            values=chart.values,
-            set=chart.set,
-            set_string=chart.set_string,
-            kube_version=request.kube_version or ANY_VERSION,
-        )
+        with own_home(chart) as home:
+            text = helm_template(
+                name,
+                chart.chart,
+                namespace=request.namespace,
+                timeout=request.timeout,
+                values=chart.values,
+                set=chart.set,
+                set_string=chart.set_string,
+                version=chart.version,
+                repo=chart.repo,
+                kube_version=request.kube_version or ANY_VERSION,
+                api_versions=capabilities,
+                include_crds=definitions,
+                home=home,
+                redact=secrets_of(chart),
+            )
     except ToolError as error:
         if error.returncode is None:
             raise
@@ -129,53 +178,53 @@ def _render(chart: Chart, name: str, request: Request) -> list[Manifest]:
         raise ManifestError(
             f"{where} does not render", evidence=error.evidence, command=_way_out(chart, error)
         ) from error
-    found = manifests_of(read_documents(text, where), where)
-    return [manifest for manifest in found if chart.mode == TEMPLATE or not _hooks(manifest)]
+    return manifests_of(read_documents(text, where), where)
 
 
-def _hooks(manifest: Manifest) -> str:
-    return str((manifest.object["metadata"].get("annotations") or {}).get(HOOK) or "")
+@contextmanager
+def own_home(chart: Chart) -> Iterator[Path | None]:
+    """Give Helm a folder of its own for a repository's index: parallel runs would write the same file."""
+    if not chart.repo:
+        yield None
+        return
+    with TemporaryDirectory(prefix="ephemeral-ns-helm-") as folder:
+        yield Path(folder)
+
+
+def secrets_of(chart: Chart) -> list[str]:
+    """Return the values that look secret by their names: they are removed from what Helm says."""
+    pairs = [pair.partition("=") for text in (*chart.set, *chart.set_string) for pair in text.split(",")]
+    found = [value for key, _, value in pairs if SECRET.search(key)]
+    for value in chart.values:
+        tree: Any = value
+        if not isinstance(value, Mapping):
+            documents = read_documents(Path(value).read_text(encoding="utf-8-sig"), str(value))
+            tree = documents[0].value if documents else None
+        found += _secret_leaves(tree, secret=False)
+    return [value for value in found if value]
+
+
+def _secret_leaves(value: Any, *, secret: bool) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for key, entry in value.items():
+            yield from _secret_leaves(entry, secret=secret or bool(SECRET.search(str(key))))
+    elif isinstance(value, list):
+        for entry in value:
+            yield from _secret_leaves(entry, secret=secret)
+    elif secret and isinstance(value, str):
+        yield value
+
+
+def _annotations(manifest: Manifest) -> Mapping[str, str]:
+    return manifest.object["metadata"].get("annotations") or {}
+
+
+def events_of_hook(manifest: Manifest) -> set[str]:
+    """Return when a hook runs, ``"pre-install"`` and so on; empty for what is no hook."""
+    return {event.strip() for event in str(_annotations(manifest).get(HOOK) or "").split(",")} - {""}
 
 
 def _way_out(chart: Chart, error: ToolError) -> str:
     if "dependencies" in error.output or "dependency" in error.output:
         return f"helm dependency build {chart.chart}"
     return f"helm template {chart.chart} --debug"
-
-
-def install(release: Release, namespace: str, kubeconfig: Path, deadline: Deadline) -> tuple[list[Manifest], list[str]]:
-    """Install a chart, or upgrade its release; hooks run, nothing else is awaited.
-
-    Returns:
-        The objects of the release, hooks left out, and warnings.
-
-    Raises:
-        DeployError: Helm failed; has its words.
-    """
-    from pytest_ephemeral_ns.kube.helm import helm_upgrade_install
-
-    chart, warnings = release.chart, list[str]()
-    try:
-        done = helm_upgrade_install(
-            release.name,
-            chart.chart,
-            namespace=namespace,
-            kubeconfig=kubeconfig,
-            timeout=max(1.0, deadline.remaining()),
-            values=chart.values,
-            set=chart.set,
-            set_string=chart.set_string,
-            version=chart.version,
-            repo=chart.repo,
-            on_recovery=warnings.append,
-        )
-    except ToolError as error:
-        if error.returncode is None:
-            raise
-        raise DeployError(
-            f"release {release.name} of chart {chart.chart} failed",
-            evidence=error.evidence,
-            command=f"helm history {release.name} --namespace {namespace}",
-        ) from error
-    where = f"release {release.name}"
-    return manifests_of(read_documents(done.manifest, where), where), warnings

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pytest_ephemeral_ns.deploy.watching import await_gone, events_of
 from pytest_ephemeral_ns.errors import ApiError, DeployError
 from pytest_ephemeral_ns.kube.api import METADATA_LIST
 from pytest_ephemeral_ns.rules.naming import RUN
@@ -60,13 +61,14 @@ def use_definition(
     path = f"{collection}/{name}"
     found = _metadata(api, path)
     if found and found["metadata"].get("deletionTimestamp"):
-        _await_gone(api, collection, found, deadline)
+        if not await_gone(api, path, found["metadata"]["resourceVersion"], deadline):
+            raise _stays(name)
         found = None
     content = hashlib.sha256(json.dumps(body.get("spec"), sort_keys=True).encode()).hexdigest()[:16]
     if found is None:
         answer = apply(_with_content(body, content))
         if not _is_established(answer):
-            _await_established(api, collection, answer, deadline)
+            _await_established(api, path, answer["metadata"]["resourceVersion"], deadline)
         return Used(answer, True)
     ours = _is_of_run(found, str((body["metadata"].get("labels") or {}).get(RUN) or ""))
     if ours and (found["metadata"].get("annotations") or {}).get(CONTENT) != content:
@@ -76,8 +78,7 @@ def use_definition(
             command=f"kubectl get crd {name} -o yaml",
         )
     if not _is_served(api, body):
-        # Without a version the watch begins with the definition as it is now.
-        _await_established(api, collection, {"metadata": {"name": name, "resourceVersion": ""}}, deadline)
+        _await_established(api, path, "", deadline)
     return Used(found, ours)
 
 
@@ -132,45 +133,22 @@ def _is_served(api: Api, definition: Mapping[str, Any]) -> bool:
     return True
 
 
-def _await_established(api: Api, collection: str, start: Object, deadline: Deadline) -> None:
-    for event in _events(api, collection, start, deadline):
+def _await_established(api: Api, path: str, version: str, deadline: Deadline) -> None:
+    for event in events_of(api, path, version, deadline):
         if event["object"].get("kind") == DEFINITION and _is_established(event["object"]):
             return
-    name = start["metadata"]["name"]
+    name = path.rpartition("/")[2]
     raise DeployError(
         f"{DEFINITION}/{name} is not established after {deadline.budget:.0f} s",
         command=f"kubectl get crd {name} -o jsonpath='{{.status.conditions}}'",
     )
 
 
-def _await_gone(api: Api, collection: str, found: Object, deadline: Deadline) -> None:
-    name = found["metadata"]["name"]
-    for event in _events(api, collection, found, deadline):
-        if event["type"] == "DELETED":
-            return
-        if event["type"] == "ERROR" and not _metadata(api, f"{collection}/{name}"):
-            return
-    raise DeployError(
+def _stays(name: str) -> DeployError:
+    return DeployError(
         f"{DEFINITION}/{name} is being deleted and does not go away",
         command=f"kubectl get crd {name} -o jsonpath='{{.status.conditions}} {{.metadata.finalizers}}'",
     )
-
-
-def _events(api: Api, collection: str, start: Object, deadline: Deadline) -> Iterator[Mapping[str, Any]]:
-    """Yield what happens to one definition until the deadline."""
-    version = start["metadata"]["resourceVersion"]
-    while not deadline.expired:
-        seconds = max(1, int(deadline.sooner(30)))
-        selector = f"metadata.name={start['metadata']['name']}"
-        params = {"watch": "true", "fieldSelector": selector, "timeoutSeconds": str(seconds)}
-        if version:
-            params["resourceVersion"] = version
-        with api.stream(collection, params=params, read_timeout=seconds + 5.0) as lines:
-            for line in lines:
-                event = json.loads(line)
-                # A version that is too old (410) comes as an event; without one the watch begins with what there is.
-                version = "" if event["type"] == "ERROR" else version
-                yield event
 
 
 def _is_established(definition: Mapping[str, Any]) -> bool:

@@ -106,14 +106,38 @@ class Release:
         chart: with its paths resolved and the fields of its values filled in.
         name: of the release.
         manifests: what it renders to, hooks left out.
+        hooks: its hooks, tests left out.
+        definitions: the CustomResourceDefinitions of its ``crds`` folder, which Helm makes once and then leaves alone.
     """
 
     chart: Chart
     name: str
     manifests: tuple[Manifest, ...]
+    hooks: tuple[Manifest, ...] = ()
+    definitions: tuple[Manifest, ...] = ()
+
+    @property
+    def everything(self) -> tuple[Manifest, ...]:
+        """Return every object that installing it makes."""
+        return (*self.definitions, *self.manifests, *self.hooks)
 
 
-Part = tuple[Manifest, ...] | Release
+@dataclass(frozen=True)
+class Objects:
+    """Objects that are applied together.
+
+    Args:
+        manifests: the objects.
+        hook: ``"pre"`` or ``"post"`` for the hooks of the release that is rendered into the objects next to them.
+        release: whose they are; empty for objects of no chart.
+    """
+
+    manifests: tuple[Manifest, ...]
+    hook: str = ""
+    release: str = ""
+
+
+Part = Objects | Release
 """Objects that are applied together, or a release."""
 
 

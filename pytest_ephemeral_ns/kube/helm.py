@@ -198,6 +198,8 @@ def helm_template(
     values: Sequence[Values] = (),
     set: Sequence[str] = (),
     set_string: Sequence[str] = (),
+    version: str = "",
+    repo: str = "",
     kube_version: str = "",
     api_versions: Sequence[str] = (),
     include_crds: bool = True,
@@ -214,6 +216,8 @@ def helm_template(
         values: see :func:`helm_upgrade_install`.
         set: see :func:`helm_upgrade_install`.
         set_string: see :func:`helm_upgrade_install`.
+        version: see :func:`helm_upgrade_install`.
+        repo: see :func:`helm_upgrade_install`.
         kube_version: what ``.Capabilities.KubeVersion`` says, for example ``"v1.35.4"``.
         api_versions: what ``.Capabilities.APIVersions`` has besides the built-in ones.
         include_crds: whether the chart's ``crds`` folder is part of it.
@@ -226,7 +230,7 @@ def helm_template(
     Example:
         ``helm_template("shop", "deploy/chart", namespace="shop-gw0", timeout=60)``
     """
-    flags = ["--include-crds"] if include_crds else []
+    flags = [*(["--include-crds"] if include_crds else []), *(["--version", version] if version else []), *_repo(repo)]
     flags += ["--kube-version", kube_version] if kube_version else []
     flags += [flag for api in api_versions for flag in ("--api-versions", api)]
     flags += [flag for pair in set for flag in ("--set", pair)]

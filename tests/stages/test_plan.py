@@ -8,7 +8,6 @@ import pytest
 
 from pytest_ephemeral_ns import paths
 from pytest_ephemeral_ns.deploy import Chart, plan
-from pytest_ephemeral_ns.deploy.model import Release
 from pytest_ephemeral_ns.errors import ManifestError, UsageError
 
 SERVICE = "apiVersion: v1\nkind: Service\nmetadata:\n  name: {}\n"
@@ -31,7 +30,7 @@ def write(tmp_path):
 
 
 def names(planned):
-    return [str(m.ref) for part in planned.parts for m in (part.manifests if isinstance(part, Release) else part)]
+    return [str(m.ref) for part in planned.parts for m in part.manifests]
 
 
 def test_files_folders_and_objects(tmp_path, write):
@@ -55,7 +54,7 @@ def test_files_folders_and_objects(tmp_path, write):
         "Service/d",
     ]
     assert len(planned.parts) == 1
-    assert planned.parts[0][1].where == "k8s/a.yml:6"
+    assert planned.parts[0].manifests[1].where == "k8s/a.yml:6"
     assert given == {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "given"}}
 
 
@@ -106,7 +105,9 @@ def test_variables_are_replaced_only_when_asked_for(tmp_path, write):
     with pytest.raises(ManifestError, match="unknown variable"):
         plan(["a.yaml"], base_dir=tmp_path, variables={})
     write(b_dot_yaml=SERVICE.format("b") + "  annotations: {x: '${HOME}'}\n")
-    assert plan(["b.yaml"], base_dir=tmp_path).parts[0][0].object["metadata"]["annotations"] == {"x": "${HOME}"}
+    assert plan(["b.yaml"], base_dir=tmp_path).parts[0].manifests[0].object["metadata"]["annotations"] == {
+        "x": "${HOME}"
+    }
 
 
 def test_identity_fields_are_variables(tmp_path, write):

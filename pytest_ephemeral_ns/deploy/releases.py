@@ -1,0 +1,133 @@
+"""Helm releases are installed, and what they make outside is tracked; this module must never wait until they are ready.
+
+PYTEST_DONT_REWRITE
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_ephemeral_ns.deploy.charts import own_home, secrets_of
+from pytest_ephemeral_ns.deploy.definitions import METADATA
+from pytest_ephemeral_ns.deploy.model import Release, Tracked
+from pytest_ephemeral_ns.deploy.snapshot import HOME
+from pytest_ephemeral_ns.errors import ApiError, DeployError, ToolError
+from pytest_ephemeral_ns.kube.api import FIELD_MANAGER
+from pytest_ephemeral_ns.rules.manifests import Manifest, manifests_of
+from pytest_ephemeral_ns.rules.objects import Object, Ref
+from pytest_ephemeral_ns.rules.yaml_dialect import read_documents
+
+if TYPE_CHECKING:
+    from pytest_ephemeral_ns.deploy.apply import Manner
+    from pytest_ephemeral_ns.deploy.kinds import Kinds
+    from pytest_ephemeral_ns.kube.api import Api
+
+RELEASE_NAMESPACE = "meta.helm.sh/release-namespace"
+
+
+class Installer:
+    """Installs releases into one namespace.
+
+    Args:
+        api: the server.
+        kinds: where objects are found.
+        manner: namespace, deadline, labels.
+        kubeconfig: for Helm.
+
+    Attributes:
+        warnings: what was put in order.
+    """
+
+    def __init__(self, api: Api, kinds: Kinds, manner: Manner, kubeconfig: Path) -> None:
+        self._api, self._kinds, self._manner, self._kubeconfig = api, kinds, manner, kubeconfig
+        self.warnings: list[str] = []
+
+    def install(self, release: Release) -> list[Ref]:
+        """Install a release or upgrade it; hooks run and are awaited by Helm, nothing else is.
+
+        Returns:
+            The objects of the release, hooks left out.
+
+        Raises:
+            DeployError: Helm failed; has its words.
+        """
+        outside = [m for m in (*release.manifests, *release.hooks) if self._home(m) != self._manner.namespace]
+        before = {self._path(manifest): self._metadata(manifest) for manifest in outside}
+        try:
+            text = self._upgrade(release)
+        finally:
+            # Also when Helm failed in the middle: what it made outside would stay otherwise.
+            self._track(outside, before)
+        where = f"release {release.name}"
+        found = manifests_of(read_documents(text, where), where)
+        return [replace(m.ref, namespace=self._home(m)) for m in found]
+
+    def _upgrade(self, release: Release) -> str:
+        from pytest_ephemeral_ns.kube.helm import helm_upgrade_install
+
+        chart, namespace = release.chart, self._manner.namespace
+        try:
+            with own_home(chart) as home:
+                return helm_upgrade_install(
+                    release.name,
+                    chart.chart,
+                    namespace=namespace,
+                    kubeconfig=self._kubeconfig,
+                    timeout=max(1.0, self._manner.deadline.remaining()),
+                    values=chart.values,
+                    set=chart.set,
+                    set_string=chart.set_string,
+                    version=chart.version,
+                    repo=chart.repo,
+                    home=home,
+                    redact=secrets_of(chart),
+                    on_recovery=self.warnings.append,
+                ).manifest
+        except ToolError as error:
+            if error.returncode is None and not error.output:
+                raise
+            foreign = "invalid ownership metadata" in error.output
+            hint = ['another release has it: Chart(..., mode="template") gives each namespace names of its own']
+            raise DeployError(
+                f"release {release.name} of chart {chart.chart} failed",
+                evidence=[*error.evidence, *(hint if foreign else [])],
+                command=f"helm history {release.name} --namespace {namespace}",
+            ) from error
+
+    def _home(self, manifest: Manifest) -> str:
+        ref = manifest.ref
+        if not self._kinds.namespaced(ref.api_version, ref.kind):
+            return ""
+        return ref.namespace or self._manner.namespace
+
+    def _path(self, manifest: Manifest) -> str:
+        ref = manifest.ref
+        return self._kinds.resource(ref.api_version, ref.kind).path(namespace=self._home(manifest), name=ref.name)
+
+    def _metadata(self, manifest: Manifest) -> Object | None:
+        try:
+            return self._api.get(self._path(manifest), accept=METADATA)
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def _track(self, outside: Sequence[Manifest], before: dict[str, Object | None]) -> None:
+        for manifest in outside:
+            path, found = self._path(manifest), self._metadata(manifest)
+            annotations = (found or {"metadata": {}})["metadata"].get("annotations") or {}
+            ours = annotations.get(RELEASE_NAMESPACE) == self._manner.namespace or before[path] is None
+            if not found or not ours:
+                continue
+            self._manner.track(Tracked(replace(manifest.ref, uid=found["metadata"]["uid"]), path))
+            labels = {**self._manner.labels, HOME: self._manner.namespace}
+            body = {"apiVersion": manifest.ref.api_version, "kind": manifest.ref.kind}
+            marked = {
+                **body,
+                "metadata": {"name": manifest.ref.name, "uid": found["metadata"]["uid"], "labels": labels},
+            }
+            # Only so that whoever cleans up after a killed process finds it; it is tracked in any case.
+            self._api.patch(path, {"metadata": marked["metadata"]}, params={"fieldManager": FIELD_MANAGER})
