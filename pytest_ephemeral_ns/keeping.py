@@ -29,22 +29,25 @@ class Kept:
         reason: why, for example the first test that failed in it.
         until: when the reaper may take it, ``2026-11-24T09:00:00Z``.
         access: what kubectl needs to reach it: ``--context NAME`` or ``--kubeconfig FILE``.
+        cluster: the command that ends the cluster, where the run started it; else empty.
     """
 
     name: str
     reason: str
     until: str
     access: str
+    cluster: str = ""
 
     def lines(self) -> list[str]:
         """Return what a person needs to know: that it stays, and the commands to look at it and to end it."""
         kubectl = f"kubectl {self.access}"
-        return [
+        found = [
             f"kept: {self.name} until {self.until} ({self.reason})",
             f"  look:   {kubectl} --namespace {self.name} get all,events",
             f"  rerun:  pytest --ephemeral-ns --ephemeral-ns-reuse={self.name}",
             f"  delete: {kubectl} delete namespace {self.name}",
         ]
+        return [*found, f"  or with its whole cluster: {self.cluster}"] if self.cluster else found
 
 
 def keep_if_wanted(run: Run, record: Record, failure: str) -> bool:
@@ -76,6 +79,7 @@ def keep_if_wanted(run: Run, record: Record, failure: str) -> bool:
         patch["metadata"]["uid"] = record.uid  # a namesake is refused with a conflict
         run.api.patch(f"{NAMESPACES}/{record.name}", patch)
         told = {"reason": decision.reason, "until": format_time(expires), "access": _access(run.cluster)}
+        told["cluster"] = _end_of(run.cluster)
         run.write(f"kept/{record.name}", {"name": record.name, **told})
     return True
 
@@ -84,6 +88,13 @@ def _access(cluster: Cluster) -> str:
     if cluster.provider == "current" and cluster.connection.context:
         return f"--context {cluster.connection.context}"
     return f"--kubeconfig {cluster.kubeconfig}"
+
+
+def _end_of(cluster: Cluster) -> str:
+    if not cluster.started:
+        return ""
+    by_kind = f"kind delete cluster --name {cluster.name}"
+    return by_kind if cluster.provider == "kind" else f"ephemeral-ns cluster down --name {cluster.name}"
 
 
 def kept(run: Run) -> list[Kept]:

@@ -256,10 +256,9 @@ def finish(run: Run) -> Ending:
     swept, stays = Sweep(), []
     try:
         if run.touched:
-            swept = _sweep(run)
+            swept = _swept(run)
             stays = kept(run)
-            if not stays:
-                _stop_cluster(run)
+            _give_back(run, stays)
     except EphemeralNsError as error:
         run.warn(str(error))
     finally:
@@ -282,6 +281,14 @@ class Ending:
         swept = [f"swept: {name} (its process did not release it)" for name in self.sweep.deleted]
         stays = [line for one in self.kept for line in one.lines()]
         return [*swept, *stays, *(f"warning: {text}" for text in (*self.warnings, *self.sweep.warnings))]
+
+
+def _swept(run: Run) -> Sweep:
+    """Sweep; a problem is a warning, because the cluster must be given back in any case."""
+    try:
+        return _sweep(run)
+    except EphemeralNsError as error:
+        return Sweep(warnings=(str(error),))
 
 
 def _sweep(run: Run) -> Sweep:
@@ -307,10 +314,13 @@ def _stays(run: Run, item: dict[str, Any]) -> bool:
     return keep_if_wanted(run, record, "its process ended without releasing it")
 
 
-def _stop_cluster(run: Run) -> None:
-    from pytest_ephemeral_ns.clusters.choose import close_cluster
+def _give_back(run: Run, stays: Sequence[Kept]) -> None:
+    from pytest_ephemeral_ns.clusters.choose import close_cluster, leave_running
 
-    close_cluster(run.cluster)  # also one that runs on: the credentials written for this run go
+    if stays and run.cluster.started:
+        leave_running(run.cluster)
+    else:
+        close_cluster(run.cluster)
 
 
 @contextmanager

@@ -23,12 +23,13 @@ from pytest_ephemeral_ns.connection import Connection
 from pytest_ephemeral_ns.deadline import Deadline
 from pytest_ephemeral_ns.errors import ClusterError, EphemeralNsError, UsageError
 
-__all__ = ["CHOICES", "close_cluster", "load_images", "open_cluster"]
+__all__ = ["CHOICES", "close_cluster", "leave_running", "load_images", "open_cluster"]
 
 CHOICES = ("auto", "current", "kind", "embedded")
 TIMEOUT = 300.0  # seconds
 _LEAST = 60.0  # seconds that the embedded cluster gets in any case
 _FOLDER = "ephemeral-ns-current-"
+_RUN = "run-"  # prefix of embedded clusters that end with their run
 
 
 def _silent(line: str) -> None:
@@ -145,6 +146,22 @@ def close_cluster(cluster: Cluster) -> None:
         embedded.down(cluster.name)
 
 
+def leave_running(cluster: Cluster) -> None:
+    """Let a cluster that :func:`open_cluster` started outlive its run, because something was kept in it.
+
+    Args:
+        cluster: from :func:`open_cluster`; it runs until ``ephemeral-ns cluster down``.
+    """
+    if cluster.provider == "kind":
+        from pytest_ephemeral_ns.clusters import kind
+
+        kind.disown(cluster.name)
+    elif cluster.provider == "embedded":
+        from pytest_ephemeral_ns.clusters.embedded import cluster as embedded
+
+        embedded.disown(cluster.name)
+
+
 # The ways to a cluster.
 
 
@@ -243,12 +260,26 @@ def _embedded(wish: _Wish) -> Cluster:
     from pytest_ephemeral_ns.clusters.embedded import cluster as embedded
 
     return embedded.up(
+        _embedded_name(wish),
         nodes=wish.nodes,
         owner_pid=wish.owner_pid,
         progress=wish.progress,
         # What kind used up in vain before is not the embedded cluster's fault.
         timeout=max(_LEAST, wish.deadline.remaining()),
     )
+
+
+def _embedded_name(wish: _Wish) -> str:
+    """Return the cluster that ``ephemeral-ns cluster up`` keeps running, else a name that only this run has.
+
+    Two runs at once must not share a cluster that ends with one of them.
+    """
+    from pytest_ephemeral_ns.clusters.embedded import cluster as embedded
+
+    embedded.clear_away(_RUN)
+    if wish.owner_pid is None or embedded.stays(embedded.DEFAULT):
+        return embedded.DEFAULT
+    return f"{_RUN}{wish.owner_pid}"
 
 
 def _short(error: EphemeralNsError) -> str:

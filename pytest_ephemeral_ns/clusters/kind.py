@@ -146,6 +146,13 @@ def release(name: str) -> bool:
     return True
 
 
+def disown(name: str) -> None:
+    """Let a cluster outlive the runs that it would end with; it runs until :func:`down`."""
+    with _lock(name, Deadline.after(CREATE_TIMEOUT), lambda line: None):
+        record = _Record.read(name)
+        _Record(record.stage, temporary=False).write(name)
+
+
 def load(name: str, sources: Sequence[str | os.PathLike[str]], *, timeout: float = LOAD_TIMEOUT) -> None:
     """Load images into every node of a cluster.
 

@@ -67,6 +67,11 @@ class Home:
         return self.path.parent / f".{self.name}.lock"
 
     @property
+    def stay(self) -> Path:
+        """The file whose presence says that the cluster outlives its owner."""
+        return self.path / "stay"
+
+    @property
     def kubeconfig(self) -> Path:
         """The administrator's kubeconfig."""
         return self.path / "kubeconfig"

@@ -196,6 +196,8 @@ class Supervisor:
             self._pause(0.5 if blind else None)
 
     def _should_end(self) -> bool:
+        if self.owner is not None and self.owner.gone() and self.home.stay.exists():
+            self.owner = None
         return self.stop_wanted or (self.owner is not None and self.owner.gone())
 
     def _pause(self, seconds: float | None) -> None:
