@@ -116,14 +116,16 @@ def load(spec: NodeSpec, archives: Sequence[Path]) -> list[str]:
     return [name for archive in known for name in archive.names]
 
 
-def import_archive(archive: Archive, enter: Sequence[str] = ()) -> None:
+def import_archive(archive: Archive, enter: Sequence[str] = (), *, unpack: bool = True) -> None:
     """Hand one archive to containerd as a stream, its names made full.
 
     Args:
         archive: what :func:`image_names.read_archive` returned.
         enter: the command that leads into the sandbox; empty where we are inside.
+        unpack: whether to unpack now, which finds broken layers, or when the first container needs it.
     """
-    command = [*enter, find("ctr"), "--address", str(SOCKET), "--namespace", NAMESPACE, "images", "import", "-"]
+    ctr = [find("ctr"), "--address", str(SOCKET), "--namespace", NAMESPACE]
+    command = [*enter, *ctr, "images", "import", *(() if unpack else ("--no-unpack",)), "-"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         assert process.stdin
         assert process.stdout

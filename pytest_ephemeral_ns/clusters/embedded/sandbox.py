@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
 
@@ -60,14 +61,15 @@ class Supervisor:
         self.start("kube-proxy", node_config.kube_proxy_command(self.spec))
         if ended := self.wait_for_containerd():
             return ended
-        first, *rest = self.spec.images or (None,)
-        if first:
-            containerd.import_archive(read_archive(first))
-        self.start("kubelet", node_config.kubelet_command(self.spec))
-        self.start("volumes", [sys.executable, "-m", f"{__package__}.sandbox_volumes", str(self.spec.file)])
-        for image in rest:
-            if image:
-                containerd.import_archive(read_archive(image))
+        with ThreadPoolExecutor() as pool:
+            # All at once, and the kubelet waits for the first only, which is what every pod starts with.
+            imports = [pool.submit(_import_early, image) for image in self.spec.images]
+            for done in imports[:1]:
+                done.result()
+            self.start("kubelet", node_config.kubelet_command(self.spec))
+            self.start("volumes", [sys.executable, "-m", f"{__package__}.sandbox_volumes", str(self.spec.file)])
+            for done in imports[1:]:
+                done.result()
         say("all components are started")
         while True:
             pid, status = os.waitpid(-1, 0)
@@ -87,6 +89,11 @@ class Supervisor:
                     return _ended(name, status)
             time.sleep(0.02)
         return f"containerd does not answer on {containerd.SOCKET} after {CONTAINERD_TIMEOUT:.0f} s"
+
+
+def _import_early(image: Path) -> None:
+    containerd.import_archive(read_archive(image), unpack=False)
+    say(f"imported {image.name}")
 
 
 def _ended(name: str, status: int) -> str:
