@@ -161,6 +161,8 @@ class PortForward:
             return error.status not in _FINAL, str(error)
         except EphemeralNsError as error:
             return isinstance(error, NotReady), str(error)
+        except Exception as error:  # the resolver is the caller's; a thread that dies would tell nobody why
+            return False, f"{type(error).__name__}: {error}"
         with channels:
             error_text = link.carry(channels)
         return True, f"port {port} of Pod/{pod} in namespace {self._namespace}: {error_text}" if error_text else ""

@@ -200,6 +200,13 @@ def test_a_wrong_target_is_not_waited_for(api_of_nowhere: Api) -> None:
         assert way.last_error == "no such port"
 
 
+def test_a_resolver_that_is_broken(api_of_nowhere: Api) -> None:
+    with PortForward(api_of_nowhere, "x", one_after_the_other(KeyError("pod")), patience=600) as way:
+        with pytest.raises(ConnectionResetError):
+            get(way.port)
+        assert way.last_error == "KeyError: 'pod'"
+
+
 def test_an_api_server_that_does_not_answer(api_of_nowhere: Api) -> None:
     with PortForward(api_of_nowhere, "shop", lambda: ("api-0", 80), patience=0.1) as way:
         with pytest.raises(ConnectionResetError):
