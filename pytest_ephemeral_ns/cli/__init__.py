@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from pytest_ephemeral_ns.cli import clusters, doctor, keeping, listing, reaping
+from pytest_ephemeral_ns.cli import clusters, doctor, keeping, listing, looking, reaping
 from pytest_ephemeral_ns.cli.screen import FAILED, INTERRUPTED, NOT_FOUND, USAGE, say
 from pytest_ephemeral_ns.errors import ApiError, EphemeralNsError, UsageError
 
@@ -45,11 +45,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         >>> main(["cluster", "status"])  # doctest: +SKIP
         0
     """
-    parser = _parser()
+    words = list(sys.argv[1:] if argv is None else argv)
     try:
-        arguments = parser.parse_args(argv)
+        arguments = _parser().parse_args(words[: _end(words)])
     except SystemExit as end:  # --help, --version and usage errors, said already
         return int(end.code or 0)
+    arguments.command = words[_end(words) + 1 :]
     try:
         return int(arguments.handler(arguments))
     except UsageError as error:
@@ -63,6 +64,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `ephemeral-ns list | head`: nobody reads on; keep the interpreter's flush quiet, too
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+
+
+def _end(words: Sequence[str]) -> int:
+    """Where the words for ``shell``'s command begin: argparse takes none that come after an option."""
+    return words.index("--") if words[:1] == ["shell"] and "--" in words else len(words)
 
 
 def _say(error: EphemeralNsError, code: int) -> int:
@@ -80,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (listing, keeping, reaping, clusters, doctor):
+    for group in (listing, looking, keeping, reaping, clusters, doctor):
         group.declare(commands)
     return parser
 

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from pytest_ephemeral_ns.cli.screen import FAILED, OK, Commands, add_duration, note, say
-from pytest_ephemeral_ns.cli.target import add_target, open_api
+from pytest_ephemeral_ns.cli.target import add_target, open_api, our_namespace
 from pytest_ephemeral_ns.errors import ApiError, EphemeralNsError, UsageError
 from pytest_ephemeral_ns.rules.durations import format_duration
 from pytest_ephemeral_ns.rules.naming import format_time
@@ -47,21 +47,11 @@ def declare(commands: Commands) -> None:
         parser.set_defaults(handler=handler)
 
 
-def _ours(api: Api, name: str) -> tuple[Object, Found]:
-    """Return the namespace, or refuse one that is not ours."""
-    from pytest_ephemeral_ns.reap import look_at
-
-    item, one = look_at(api, name)
-    if one.verdict.state == "foreign":
-        raise UsageError(f"namespace {name} is left alone: {one.verdict.reason}")
-    return item, one
-
-
 def _keep(arguments: argparse.Namespace) -> int:
     from pytest_ephemeral_ns.rules.retention import keep_patch
 
     with open_api(arguments) as api:
-        _, one = _ours(api, arguments.name)
+        one = our_namespace(api, arguments.name)
         expires = one.judged + timedelta(seconds=arguments.ttl)
         _patch(api, one, keep_patch(expires, arguments.reason))
     say(f"{one.name} is kept until {format_time(expires)} (for {format_duration(arguments.ttl)})")
@@ -72,7 +62,7 @@ def _extend(arguments: argparse.Namespace) -> int:
     from pytest_ephemeral_ns.rules.retention import extend_patch
 
     with open_api(arguments) as api:
-        _, one = _ours(api, arguments.name)
+        one = our_namespace(api, arguments.name)
         start = max(one.judged, one.verdict.expires or one.judged)
         expires = start + timedelta(seconds=arguments.by)
         _patch(api, one, extend_patch(expires))
@@ -91,7 +81,7 @@ def _patch(api: Api, one: Found, patch: Object) -> None:
 
 def _delete(arguments: argparse.Namespace) -> int:
     with open_api(arguments) as api:
-        found = [_ours(api, name)[1] for name in dict.fromkeys(arguments.names)]
+        found = [our_namespace(api, name) for name in dict.fromkeys(arguments.names)]
         if not arguments.yes:
             if not sys.stdin.isatty():
                 raise UsageError(

@@ -17,6 +17,7 @@ from pytest_ephemeral_ns.errors import ClusterError, EphemeralNsError, UsageErro
 if TYPE_CHECKING:
     from pytest_ephemeral_ns.connection import Connection
     from pytest_ephemeral_ns.kube.api import Api
+    from pytest_ephemeral_ns.reap import Found
 
 CHOICES = ("auto", "current", "kind", "embedded")
 
@@ -94,6 +95,25 @@ def open_api(arguments: argparse.Namespace) -> Api:
 
     connection = find_target(arguments).connection
     return Api(connection, refresh=(lambda: refresh(connection)) if connection.refreshable else None)
+
+
+def our_namespace(api: Api, name: str) -> Found:
+    """Return a namespace of ours as it is now.
+
+    Args:
+        api: the API server.
+        name: which.
+
+    Raises:
+        UsageError: it is not ours, so it is left alone.
+        ApiError: it does not exist, or may not be read.
+    """
+    from pytest_ephemeral_ns.reap import look_at
+
+    _, one = look_at(api, name)
+    if one.verdict.state == "foreign":
+        raise UsageError(f"namespace {name} is left alone: {one.verdict.reason}")
+    return one
 
 
 def _local() -> Target:
