@@ -123,23 +123,14 @@ def helm_upgrade_install(
     """
     deadline = Deadline.after(timeout)
     # Without --reset-values an upgrade that names no values silently takes those of the last one.
-    flags = [
-        "--install",
-        "--reset-values",
-        "--output",
-        "json",
-        *(["--version", version] if version else []),
-        *_repo(repo),
-    ]
-    flags += [flag for pair in set for flag in ("--set", pair)]
-    flags += [flag for pair in set_string for flag in ("--set-string", pair)]
-    what = f"helm upgrade --install {release} {Path(chart).name}"
+    flags = ["--install", "--reset-values", "--output", "json", *_choices(version, repo, set, set_string)]
 
     def upgrade(files: Sequence[str]) -> Completed:
         left = max(1.0, deadline.remaining())
         # Helm's own time-out ends a little earlier than ours: then it says which hook it waited for.
         own = ["--timeout", f"{max(1, round(left - min(2.0, left / 10)))}s"]
         args = ["upgrade", release, str(chart), "--namespace", namespace, *flags, *own, *files]
+        what = f"helm upgrade --install {release} {Path(chart).name}"
         return run("helm", args, kubeconfig=kubeconfig, env=_home(home), timeout=left, redact=redact, what=what)
 
     with _values(values) as files:
@@ -148,8 +139,9 @@ def helm_upgrade_install(
         except ToolError as error:
             if not _STUCK.search("\n".join(error.evidence)):
                 raise
-            where = {"namespace": namespace, "kubeconfig": kubeconfig, "timeout": deadline.remaining()}
-            if not (did := helm_recover(release, **where, redact=redact)):  # type: ignore[arg-type]
+            left = deadline.remaining()
+            did = helm_recover(release, namespace=namespace, kubeconfig=kubeconfig, timeout=left, redact=redact)
+            if not did:
                 raise
             if on_recovery:
                 on_recovery(did)
@@ -173,19 +165,21 @@ def helm_recover(release: str, *, namespace: str, kubeconfig: Path, timeout: flo
     Raises:
         ToolError: Helm failed or was too slow.
     """
-    common = {"kubeconfig": kubeconfig, "timeout": max(1.0, timeout), "redact": redact}
-    where = ["--namespace", namespace]
-    done = run("helm", ["history", release, *where, "--output", "json"], **common)  # type: ignore[arg-type]
-    revisions = sorted(json.loads(done.stdout), key=lambda r: int(r["revision"]))
+    left = max(1.0, timeout)
+
+    def helm(*args: str) -> Completed:
+        own = [args[0], release, *args[1:], "--namespace", namespace]
+        return run("helm", own, kubeconfig=kubeconfig, timeout=left, redact=redact)
+
+    revisions = sorted(json.loads(helm("history", "--output", "json").stdout), key=lambda r: int(r["revision"]))
     status = str(revisions[-1]["status"]) if revisions else ""
     if status not in _UNFINISHED:
         return ""
-    good = [int(r["revision"]) for r in revisions if r["status"] in ("deployed", "superseded")]
+    good = [str(r["revision"]) for r in revisions if r["status"] in ("deployed", "superseded")]
     if good and status != "uninstalling":
-        run("helm", ["rollback", release, str(good[-1]), *where, "--no-hooks"], **common)  # type: ignore[arg-type]
+        helm("rollback", good[-1], "--no-hooks")
         return f"release {release} was {status}: rolled back to revision {good[-1]}"
-    own = ["--timeout", f"{max(1, round(timeout))}s"]
-    run("helm", ["uninstall", release, *where, "--no-hooks", "--wait", *own], **common)  # type: ignore[arg-type]
+    helm("uninstall", "--no-hooks", "--wait", "--timeout", f"{round(left)}s")
     return f"release {release} was {status} and never deployed: uninstalled"
 
 
@@ -230,11 +224,9 @@ def helm_template(
     Example:
         ``helm_template("shop", "deploy/chart", namespace="shop-gw0", timeout=60)``
     """
-    flags = [*(["--include-crds"] if include_crds else []), *(["--version", version] if version else []), *_repo(repo)]
+    flags = [*(["--include-crds"] if include_crds else []), *_choices(version, repo, set, set_string)]
     flags += ["--kube-version", kube_version] if kube_version else []
     flags += [flag for api in api_versions for flag in ("--api-versions", api)]
-    flags += [flag for pair in set for flag in ("--set", pair)]
-    flags += [flag for pair in set_string for flag in ("--set-string", pair)]
     with _values(values) as files:
         args = ["template", release, str(chart), "--namespace", namespace, *flags, *files]
         what = f"helm template {release} {Path(chart).name}"
@@ -321,8 +313,10 @@ def _release(told: Mapping[str, Any]) -> Release:
     )
 
 
-def _repo(url: str) -> list[str]:
-    return ["--repo", url] if url else []
+def _choices(version: str, repo: str, set: Sequence[str], set_string: Sequence[str]) -> list[str]:
+    flags = [*(["--version", version] if version else []), *(["--repo", repo] if repo else [])]
+    flags += [flag for pair in set for flag in ("--set", pair)]
+    return flags + [flag for pair in set_string for flag in ("--set-string", pair)]
 
 
 def _home(home: Path | None) -> dict[str, str]:
