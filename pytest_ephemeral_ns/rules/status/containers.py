@@ -220,7 +220,7 @@ def unsteady(container: Container, graces: Graces, now: datetime) -> Cause | Non
     """
     started = fields.dig(container.status, "state", "running", "startedAt")
     ended = fields.dig(container.status, "lastState", "terminated", default={})
-    if not started or not ended or container.role == "init" or container.spec.get("readinessProbe"):
+    if not started or not ended or container.role == "init" or container.spec.get("readinessProbe") is not None:
         return None
     lasted = fields.when(ended.get("finishedAt")) - fields.when(ended.get("startedAt"))
     until = fields.when(started) + timedelta(seconds=min(lasted.total_seconds() + 1, graces.steady))

@@ -76,7 +76,7 @@ def has_probes(workload: Object) -> bool:
     """
     spec = dig(workload, "spec", "template", "spec", default={})
     sidecars = [item for item in spec.get("initContainers") or () if item.get("restartPolicy") == "Always"]
-    return all(item.get("readinessProbe") for item in [*(spec.get("containers") or ()), *sidecars])
+    return all(item.get("readinessProbe") is not None for item in [*(spec.get("containers") or ()), *sidecars])
 
 
 def _deployment_causes(
