@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_ephemeral_ns.deploy.copies import attach_pull_secrets, copy_config_map, copy_secret
+from pytest_ephemeral_ns.deploy.guard import api_servers, put_guard_rails
 from pytest_ephemeral_ns.deploy.model import Chart, Deployed, Plan, Request, Source, Tracked
 from pytest_ephemeral_ns.deploy.outside import find_outside, remove_cluster_scoped
 
@@ -24,12 +25,14 @@ __all__ = [
     "Plan",
     "Source",
     "Tracked",
+    "api_servers",
     "attach_pull_secrets",
     "copy_config_map",
     "copy_secret",
     "deploy",
     "find_outside",
     "plan",
+    "put_guard_rails",
     "remove_cluster_scoped",
 ]
 
@@ -105,9 +108,10 @@ def deploy(
         >>> def example(api, deadline, kubeconfig):
         ...     return deploy(api, "shop-gw0", ["k8s/"], deadline=deadline, kubeconfig=lambda: kubeconfig).refs
     """
+    from pytest_ephemeral_ns.deploy.advice import advise
     from pytest_ephemeral_ns.deploy.apply import Manner
     from pytest_ephemeral_ns.deploy.carry import Carrier
-    from pytest_ephemeral_ns.deploy.planning import make_plan
+    from pytest_ephemeral_ns.deploy.planning import everything_in, make_plan
     from pytest_ephemeral_ns.kube.discovery import Discovery
 
     tracked: list[Tracked] = []
@@ -124,6 +128,7 @@ def deploy(
     planned, kinds = make_plan(sources, request, discovery)
     manner = Manner(namespace, deadline, labels or {}, force_conflicts, on_progress or (lambda line: None), track)
     carrier = Carrier(api, kinds, manner, kubeconfig)
+    advice = advise(api, [*everything_in(planned.parts)])
     refs = carrier.carry_out(planned)
-    warnings = (*planned.warnings, *carrier.warnings)
+    warnings = (*planned.warnings, *advice, *carrier.warnings)
     return Deployed(tuple(refs), carrier.actions, tuple(carrier.releases), warnings, tuple(tracked))

@@ -16,7 +16,7 @@ from pytest_ephemeral_ns.deploy.definitions import use_definition
 from pytest_ephemeral_ns.deploy.model import Tracked
 from pytest_ephemeral_ns.deploy.snapshot import HOME, Snapshot, action_of, look, refuse_others
 from pytest_ephemeral_ns.errors import ApiError, DeployError, EphemeralNsError
-from pytest_ephemeral_ns.rules.manifests import Manifest, appliable
+from pytest_ephemeral_ns.rules.manifests import Manifest, appliable, node_ports_of, without_node_ports
 from pytest_ephemeral_ns.rules.objects import Object, Ref
 from pytest_ephemeral_ns.rules.outside import DEFINITION
 from pytest_ephemeral_ns.rules.refusals import explain
@@ -174,6 +174,17 @@ class Applier:
         self._manner.track(Tracked(ref, self._path(manifest), shared))
 
     def _send(self, manifest: Manifest, body: Object, warnings: list[str]) -> Object:
+        try:
+            return self._send_as_written(manifest, body, warnings)
+        except ApiError as error:
+            ports = node_ports_of(body)
+            if error.status != 422 or not ports or "port is already allocated" not in str(error.body.get("message")):
+                raise
+            # The only thing in a Service that a whole cluster can have once. Nobody needs it where a port-forward does.
+            warnings.append(f"node port {' or '.join(map(str, ports))} is taken: the cluster chose another")
+            return self._send_as_written(manifest, without_node_ports(body), warnings)
+
+    def _send_as_written(self, manifest: Manifest, body: Object, warnings: list[str]) -> Object:
         def send() -> Object:
             return self._api.apply(
                 self._path(manifest),

@@ -72,6 +72,8 @@ class Request:
         namespaces: see :func:`pytest_ephemeral_ns.rules.placement.place`.
         timeout: seconds for one rendering.
         kube_version: the server's; empty before there is one.
+        node_selector: labels of the nodes for all pods; charts that Helm installs say it in their own values.
+        tolerations: for all pods.
     """
 
     namespace: str
@@ -86,6 +88,8 @@ class Request:
     namespaces: Mapping[str, str | None] | None = None
     timeout: float = 60.0
     kube_version: str = ""
+    node_selector: Mapping[str, str] = field(default_factory=dict)
+    tolerations: Sequence[Mapping[str, Any]] = ()
 
     def known_variables(self) -> dict[str, str]:
         """Return every variable by name: the identity's, the namespace, and those that were given."""

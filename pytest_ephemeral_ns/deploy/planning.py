@@ -18,6 +18,7 @@ from pytest_ephemeral_ns.errors import UsageError
 from pytest_ephemeral_ns.rules.manifests import Manifest, without_repeats
 from pytest_ephemeral_ns.rules.outside import settle
 from pytest_ephemeral_ns.rules.placement import REFUSE, place, refuse_outside
+from pytest_ephemeral_ns.rules.pods import pinned
 
 if TYPE_CHECKING:
     from pytest_ephemeral_ns.kube.discovery import Discovery
@@ -38,7 +39,7 @@ def make_plan(sources: Sequence[Source], request: Request, discovery: Discovery 
     if isinstance(sources, str | Path | Mapping | Chart):
         raise UsageError(f"sources is {sources!r}, not a list of sources")
     parts = _numbered(_read(sources, request, discovery))
-    kinds = Kinds(discovery, [*_all(parts)])
+    kinds = Kinds(discovery, [*everything_in(parts)])
     if discovery:
         kinds.check(manifest for part in parts if isinstance(part, Objects) for manifest in part.manifests)
     if request.cluster_scoped == REFUSE:
@@ -91,7 +92,8 @@ def _numbered(parts: Sequence[Part]) -> list[Part]:
     ]
 
 
-def _all(parts: Iterable[Part]) -> Iterable[Manifest]:
+def everything_in(parts: Iterable[Part]) -> Iterable[Manifest]:
+    """Yield every object of a plan, those of releases included."""
     for part in parts:
         yield from part.everything if isinstance(part, Release) else part.manifests
 
@@ -112,11 +114,18 @@ def _placed(parts: Sequence[Part], request: Request, kinds: Kinds) -> Plan:
         namespaces=request.namespaces,
     )
     settled, warnings = settle((*placement.inside, *placement.outside), request.namespace)
-    everything = without_repeats(settled)
+    everything = [
+        replace(m, object=pinned(m.object, request.node_selector, request.tolerations))
+        for m in without_repeats(settled)
+    ]
     placed: list[Part] = []
     for number, part in enumerate(parts):
         if isinstance(part, Objects):
             part = replace(part, manifests=tuple(m for m in everything if m.part == number))
         if isinstance(part, Release) or part.manifests:
             placed.append(part)
+    if request.node_selector or request.tolerations:
+        warnings += [
+            f"release {p.name} is not pinned to nodes: its values can do that" for p in placed if isinstance(p, Release)
+        ]
     return Plan(tuple(placed), (*placement.warnings, *warnings))

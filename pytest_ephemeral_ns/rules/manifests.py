@@ -168,3 +168,16 @@ def appliable(obj: Object, labels: Mapping[str, str]) -> Object:
         metadata["labels"] = {**(metadata.get("labels") or {}), **labels}
     body = {key: value for key, value in obj.items() if key != "status"}
     return {**body, "metadata": metadata}
+
+
+def node_ports_of(obj: Object) -> list[int]:
+    """Return the node ports that a Service asks for by number."""
+    if obj["kind"] != "Service" or obj["apiVersion"] != "v1":
+        return []
+    return [port["nodePort"] for port in (obj.get("spec") or {}).get("ports") or () if port.get("nodePort")]
+
+
+def without_node_ports(obj: Object) -> Object:
+    """Return a Service that leaves its node ports to the cluster."""
+    ports = [{key: value for key, value in port.items() if key != "nodePort"} for port in obj["spec"]["ports"]]
+    return {**obj, "spec": {**obj["spec"], "ports": ports}}
