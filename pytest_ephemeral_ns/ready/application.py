@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pytest_ephemeral_ns.kube.watch import Watcher
 
 LAYER = "application"
-_ONE_LOOK = 3.0
+_ONE_LOOK, _LAST_LOOK = 3.0, 0.5
 # How the API server's proxy words that a connection was made, but what came back is not HTTP.
 _CONNECTED = re.compile(r"malformed HTTP|EOF|connection broken|server closed|http2|connection reset by peer", re.I)
 
@@ -156,7 +156,7 @@ def wait_for_http(
 
     def answers() -> str:
         try:
-            return api.text(url, timeout=deadline.sooner(_ONE_LOOK) or _ONE_LOOK)
+            return api.text(url, timeout=max(_LAST_LOOK, deadline.sooner(_ONE_LOOK)))
         except ApiError as error:
             return _not_yet(error, service)
 
@@ -186,7 +186,7 @@ def wait_for_tcp(api: Api, namespace: str, service: str, port: int | str, *, dea
 
     def connects() -> bool:
         try:
-            api.text(url, timeout=deadline.sooner(_ONE_LOOK) or _ONE_LOOK)
+            api.text(url, timeout=max(_LAST_LOOK, deadline.sooner(_ONE_LOOK)))
         except ApiError as error:
             told = _words(error)
             if error.status == 403 and error.reason == "Forbidden":

@@ -15,6 +15,7 @@ from pytest_ephemeral_ns.deadline import Deadline
 from pytest_ephemeral_ns.errors import NeverReady, UsageError, WaitFailed, WaitTimeout
 from pytest_ephemeral_ns.ready import asking
 from pytest_ephemeral_ns.ready.history import History, Redactor, shorten
+from pytest_ephemeral_ns.rules.durations import format_duration
 
 if TYPE_CHECKING:
     import tenacity
@@ -124,7 +125,8 @@ class Contract:
         if isinstance(error, UsageError):
             self._saw(error.summary)
             raise self.failed(error.summary) from error
-        told = f"{type(error).__name__}: {_first_line(error)}"
+        plain = isinstance(error, AssertionError) and bool(str(error))
+        told = _first_line(error) if plain else f"{type(error).__name__}: {_first_line(error)}"
         if _is_certificate(error):
             self._saw(told)
             raise self.failed(
@@ -159,9 +161,8 @@ class Contract:
     def timed_out(self) -> WaitTimeout:
         """Return the error for "not in time"."""
         last = shorten(self.history.last, 200) or "nothing was seen"
-        return WaitTimeout(
-            f"{self.subject} did not hold within {self.deadline.budget:g} s; last: {last}", **self._told()
-        )
+        within = format_duration(self.deadline.budget)
+        return WaitTimeout(f"{self.subject} did not hold within {within}; last: {last}", **self._told())
 
     def _told(self) -> dict[str, Any]:
         lines = self.history.lines()

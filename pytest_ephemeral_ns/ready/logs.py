@@ -151,7 +151,7 @@ class _Search:
         related = Related({"Pod": self._pods}, seen=self._seen)
         pods = [{**pod, "apiVersion": "v1", "kind": "Pod"} for pod in self._pods]
         if job := self._job():
-            self.verdict = self._of_job(verdict(job, related, now, self._graces))
+            self.verdict = self._of_job(verdict(job, related, now, self._graces), now)
             return
         found = [verdict(pod, related, now, self._graces) for pod in pods]
         self._seen = remember(self._seen, (cause for item in found for cause in item.causes))
@@ -162,8 +162,7 @@ class _Search:
         elif all(pod.get("status", {}).get("phase") in _ENDED for pod in pods):
             self.verdict = Verdict("failed", "EndedWithoutIt", f"{wanted}, and its pods have ended")
         else:
-            causes = tuple(cause for item in found for cause in item.causes)
-            self.verdict = Verdict("waiting", "NoSuchLine", wanted, causes)
+            self.verdict = self._no_line(now, [cause for item in found for cause in item.causes])
 
     def _job(self) -> Object | None:
         """A Job's pods may fail and be followed by others: it knows itself when it has ended."""
@@ -173,10 +172,16 @@ class _Search:
         job = self._api.find(f"/apis/batch/v1/namespaces/{self._namespace}/jobs/{name}")
         return {**job, "apiVersion": "batch/v1", "kind": "Job"} if job else None
 
-    def _of_job(self, found: Verdict) -> Verdict:
+    def _of_job(self, found: Verdict, now: datetime) -> Verdict:
         wanted = f"no line matches {self._pattern.pattern!r}"
         if found.reason == "Complete":
             return Verdict("failed", "EndedWithoutIt", f"{wanted}, and it is complete")
         if found.failed:
             return Verdict("failed", found.reason, f"{wanted}; {found.message}", found.causes)
-        return Verdict("waiting", "NoSuchLine", wanted, found.causes)
+        return self._no_line(now, found.causes)
+
+    def _no_line(self, now: datetime, causes: Sequence[Cause]) -> Verdict:
+        wanted = f"no line matches {self._pattern.pattern!r}"
+        command = f"kubectl -n {self._namespace} logs {self._target} --all-containers"
+        own = Cause(self.ref, "NoSuchLine", wanted, now, command=command)
+        return Verdict("waiting", "NoSuchLine", wanted, (*causes, own))

@@ -7,25 +7,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Sequence
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from pytest_ephemeral_ns.deadline import Deadline
 from pytest_ephemeral_ns.errors import UsageError
 from pytest_ephemeral_ns.ready.history import Redactor
+from pytest_ephemeral_ns.ready.judge import Judge, Refine, Verdicts, nothing_moves
 from pytest_ephemeral_ns.ready.report import Ending, ReadyReport, progress_line
 from pytest_ephemeral_ns.ready.view import View
 from pytest_ephemeral_ns.rules.graces import Graces
 from pytest_ephemeral_ns.rules.objects import Ref
-from pytest_ephemeral_ns.rules.status import (
-    Cause,
-    Related,
-    Verdict,
-    gone_verdict,
-    missing_verdict,
-    remember,
-    verdict,
-)
 
 if TYPE_CHECKING:
     from pytest_ephemeral_ns.kube.api import Api
@@ -39,7 +31,6 @@ _LONGEST = 5.0
 _TICK = 1.0
 
 Progress = Callable[[str], None]
-Refine = Callable[[Verdict], Verdict]
 
 __tracebackhide__ = True
 
@@ -96,30 +87,31 @@ def wait_ready(
         from pytest_ephemeral_ns.kube.discovery import Discovery
 
         discovery = Discovery(api)
+    began = time.monotonic()
     view = View(api, watcher, discovery, namespace, wanted)
-    wait = _Wait(api, view, namespace, wanted, graces or Graces(), refine)
+    judge = Judge(api, view, namespace, wanted, graces or Graces(), refine)
 
     def ending() -> Ending:
         return Ending(api, namespace, layer, deadline, Redactor(secrets), view.troubles())
 
-    began, window, tell = time.monotonic(), 0.0, _Teller(on_progress)
+    window, tell = 0.0, _Teller(on_progress)
     while True:
         seen = watcher.changed(0, 0)
-        verdicts = wait.look()
-        tell(verdicts, wait.now)
+        verdicts = judge.look()
+        tell(verdicts, judge.now)
         if all(item.ready for item in verdicts.values()):
             if view.prove(wanted):
                 continue
             return ReadyReport(verdicts, time.monotonic() - began, (layer,))
         failed = any(item.failed for item in verdicts.values())
         window = (window or time.monotonic() + WINDOW) if failed else 0.0
-        if failed and (time.monotonic() >= window or deadline.expired or wait.nothing_moves(verdicts)):
+        if failed and (time.monotonic() >= window or deadline.expired or nothing_moves(verdicts)):
             raise ending().failed(verdicts)
         if deadline.expired:
             raise ending().timed_out(verdicts)
         view.deepen(verdicts)
         longest = _TICK if on_progress or view.reads else _LONGEST
-        pause = min(wait.pause(verdicts), window - time.monotonic() if window else longest, longest)
+        pause = min(judge.pause(verdicts), window - time.monotonic() if window else longest, longest)
         _block(watcher, seen, deadline.sooner(max(0.0, pause)))
 
 
@@ -131,78 +123,6 @@ def _block(watcher: Watcher, seen: int, seconds: float) -> None:
     time.sleep(_CALM)
 
 
-class _Wait:
-    """What one wait knows: which objects, and the causes as they were seen first."""
-
-    def __init__(
-        self, api: Api, view: View, namespace: str, refs: Sequence[Ref], graces: Graces, refine: Refine | None
-    ) -> None:
-        self._api, self._view, self._namespace = api, view, namespace
-        self._refs, self._graces = refs, graces
-        self._refine = refine or (lambda found: found)
-        self._seen: dict[tuple[str, str, str], Cause] = {}
-        self._last: dict[Ref, Verdict] = {}
-        self._related: dict[str, Related] = {}
-        self.now = datetime.now(timezone.utc)
-
-    def look(self) -> dict[Ref, Verdict]:
-        """Judge what is not ready; when that is nothing any more, judge all at the same moment."""
-        done = {ref for ref, found in self._last.items() if found.ready}
-        verdicts = self._judge([ref for ref in self._refs if ref not in done])
-        if done and all(found.ready for found in verdicts.values()):
-            verdicts = self._judge(self._refs)
-        self._last = {**self._last, **verdicts}
-        ordered = {ref: self._last[ref] for ref in self._refs}
-        ending = self._namespace_ending(ordered)
-        return {**ending, **ordered}
-
-    def _judge(self, refs: Sequence[Ref]) -> dict[Ref, Verdict]:
-        self.now = datetime.fromtimestamp(self._api.server_time, timezone.utc)
-        self._related = {}
-        verdicts = {ref: self._refine(self._verdict(ref)) for ref in refs}
-        self._seen = remember(self._seen, (cause for found in verdicts.values() for cause in found.causes))
-        return verdicts
-
-    def _verdict(self, ref: Ref) -> Verdict:
-        if not self._view.follows(ref):
-            return Verdict("ready", "Exists")
-        sight = self._view.sight(ref)
-        if sight.error is not None:
-            return Verdict("failed", "NotReadable", sight.error.summary)
-        if sight.stale:
-            return Verdict("waiting", "NotSeenYet", "the watch has not caught up yet")
-        if sight.obj is not None:
-            return verdict(sight.obj, self._surroundings(ref), self.now, self._graces)
-        if sight.last is not None:
-            return gone_verdict(sight.last, self._surroundings(ref), self.now, self._graces)
-        return missing_verdict(ref)
-
-    def _surroundings(self, ref: Ref) -> Related:
-        if ref.namespace not in self._related:
-            self._related[ref.namespace] = self._view.related(ref.namespace, self._seen)
-        return self._related[ref.namespace]
-
-    def _namespace_ending(self, verdicts: dict[Ref, Verdict]) -> dict[Ref, Verdict]:
-        """A namespace that is being deleted under us explains all the rest."""
-        if all(found.ready for found in verdicts.values()):
-            return {}
-        namespace = self._view.namespace()
-        if namespace is None:
-            return {}
-        found = verdict({**namespace, "apiVersion": "v1", "kind": "Namespace"}, Related({}), self.now, self._graces)
-        return {} if found.ready else {Ref("v1", "Namespace", self._namespace): found}
-
-    def nothing_moves(self, verdicts: dict[Ref, Verdict]) -> bool:
-        """Whether all that is not ready has failed: there is no further cause to come."""
-        return len(verdicts) > 1 and all(found.failed for found in verdicts.values() if not found.ready)
-
-    def pause(self, verdicts: dict[Ref, Verdict]) -> float:
-        """Return the seconds until time alone may change an answer."""
-        now = datetime.fromtimestamp(self._api.server_time, timezone.utc)
-        dues = [found.due for found in verdicts.values() if found.due is not None]
-        return min(((due - now).total_seconds() for due in dues), default=_LONGEST)
-
-
 class _Teller:
     """Passes progress on when its words change."""
 
@@ -210,7 +130,7 @@ class _Teller:
         self._on_progress = on_progress
         self._line = ""
 
-    def __call__(self, verdicts: dict[Ref, Verdict], now: datetime) -> None:
+    def __call__(self, verdicts: Verdicts, now: datetime) -> None:
         if self._on_progress is None:
             return
         line = progress_line(verdicts, now)

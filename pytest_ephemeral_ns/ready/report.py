@@ -80,7 +80,7 @@ class Ending:
         late.sort(key=lambda pair: not pair[1].causes)
         ref, verdict = late[0]
         more = f" (and {len(late) - 1} more)" if len(late) > 1 else ""
-        within = f"not ready within {self.deadline.budget:g} s"
+        within = f"not ready within {format_duration(self.deadline.budget)}"
         summary = f"{self._subject(ref)}{more} {within}: {verdict.reason}: {_told(verdict)}"
         return WaitTimeout(self._clean(summary), **self._rest(verdicts, late))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from pytest_ephemeral_ns.errors import ApiError
@@ -208,12 +209,13 @@ class View:
         """Whether some objects can only be had by asking again and again."""
         return bool(self._read)
 
-    def related(self, namespace: str, seen: Seen) -> Related:
+    def related(self, namespace: str, seen: Seen, calm_since: datetime | None = None) -> Related:
         """Return what surrounds the objects of a namespace now.
 
         Args:
             namespace: of an object; empty for the wait's own.
             seen: the causes as they were seen first.
+            calm_since: since when nothing else is on its way.
         """
         objects: dict[str, list[Object]] = {}
         for kind, store in self._related.get(namespace or self._namespace, {}).items():
@@ -224,7 +226,7 @@ class View:
             here = self._resources[ref].namespaced and self._place(ref) == (namespace or self._namespace)
             if here and store.synced and ref.kind in _VERSIONS and ref.kind not in objects:
                 objects[ref.kind] = list(store.snapshot().values())
-        return Related(objects, seen=seen)
+        return Related(objects, seen=seen, calm_since=calm_since)
 
     def namespace(self) -> Object | None:
         """Return the namespace itself; ``None`` when it may not be looked at, or nobody has to."""

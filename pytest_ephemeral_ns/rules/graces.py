@@ -29,6 +29,8 @@ class Graces:
         image_pull: any other pull error: time-outs, rate limits, a registry that stumbles.
         crash_loop: a container in CrashLoopBackOff, since its first crash was seen.
         crash_loop_restarts: a count, not seconds: so many restarts end the wait at once.
+        crash_loop_patience: instead of these two while other objects of the same wait are on their way, and until a
+            crash began after they were ready: an application may end until its database is up.
         start_error: the container's process could not be started, for a reason that may pass.
         config_key: a ConfigMap or Secret exists but has no such key; any other error in a container's configuration.
         config_object: a whole ConfigMap, Secret or ServiceAccount is missing.
@@ -69,6 +71,7 @@ class Graces:
     image_pull: float = 20.0
     crash_loop: float = 45.0
     crash_loop_restarts: int = 3
+    crash_loop_patience: float = 240.0
     start_error: float = 10.0
     config_key: float = 2.0
     config_object: float = 10.0

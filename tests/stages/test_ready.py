@@ -254,7 +254,7 @@ def test_an_object_that_does_not_exist_yet_may_come(world: World) -> None:
 
 
 def test_one_that_never_comes_is_named_at_the_timeout(world: World) -> None:
-    with pytest.raises(WaitTimeout, match=r"Deployment shop/api not ready within 0\.1 s: NotFound") as caught:
+    with pytest.raises(WaitTimeout, match=r"Deployment shop/api not ready within 0.1s: NotFound") as caught:
         wait(world, Ref("apps/v1", "Deployment", "api"), timeout=0.1)
     assert isinstance(caught.value, TimeoutError)
     assert caught.value.command == "kubectl -n shop describe deployment/api"
@@ -291,11 +291,49 @@ def test_all_causes_of_the_same_second_are_in_one_report(world: World) -> None:
     for name in ("one", "two", "three"):
         world.put(replica_set(name))
     world.put(bad_image("one"))
-    with later(lambda: world.put(crash_loop("two"))), pytest.raises(WaitFailed) as caught:
+    with later(lambda: world.put(bad_image("two"))), pytest.raises(WaitFailed) as caught:
         wait(world, *refs)
     assert [found.state for found in caught.value.verdicts.values()] == ["failed", "failed", "waiting"]
     assert "(and 1 more) failed" in caught.value.summary
     assert "Deployment/three waiting" in str(caught.value)
+
+
+def crash(name: str, began: float) -> Object:
+    times = {"startedAt": stamp(began), "finishedAt": stamp(began)}
+    ended = {"terminated": {"exitCode": 1, "reason": "Error", **times}}
+    return pod(name, state={"waiting": {"reason": "CrashLoopBackOff"}}, lastState=ended)
+
+
+def test_an_application_may_crash_while_its_database_is_on_its_way(world: World) -> None:
+    api, db = world.put(deployment("api")), world.put(deployment("db"))
+    world.put(replica_set("api"))
+    world.put(crash("api", time.time() - 20))
+    with pytest.raises(WaitTimeout):
+        wait(world, api, db, timeout=0.5)
+    with later(
+        lambda: world.put(deployment("db", ready=1)),
+        lambda: None,
+        lambda: world.put(deployment("api", ready=1)),
+    ):
+        assert wait(world, api, db).objects[api].ready
+
+
+def test_a_crash_that_began_after_all_else_was_ready_proves_something(world: World) -> None:
+    api, db = world.put(deployment("api")), world.put(deployment("db"))
+    world.put(replica_set("api"))
+    world.put(crash("api", time.time() - 20))
+    with (
+        later(lambda: world.put(deployment("db", ready=1)), lambda: world.put(crash("api", time.time() + 5))),
+        pytest.raises(WaitFailed, match="Deployment shop/api failed: CrashLoopBackOff"),
+    ):
+        wait(world, api, db)
+
+
+def test_one_that_becomes_unready_again_is_told_as_it_is(world: World) -> None:
+    api, db = world.put(deployment("api", ready=1)), world.put(deployment("db"))
+    with later(lambda: world.put(deployment("api"))), pytest.raises(WaitTimeout) as caught:
+        wait(world, api, db, timeout=1.5)
+    assert caught.value.verdicts[api].state == "waiting"
 
 
 def test_a_failure_that_passes_within_the_window_was_none(world: World) -> None:

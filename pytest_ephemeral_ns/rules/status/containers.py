@@ -166,9 +166,9 @@ def _crash(container: Container, ended: Mapping[str, Any], related: Related, gra
     told = str(ended.get("message", ""))
     if ended.get("reason") in _START_REASONS and _HOPELESS_START.search(told):
         return replace(cause, grace=graces.refused, reason=str(ended["reason"]), log="")
-    if restarts >= graces.crash_loop_restarts:
-        return replace(cause, grace=0.0)
-    return cause
+    if related.calm_since and fields.when(ended.get("startedAt"), now) < related.calm_since:
+        return replace(cause, grace=max(graces.crash_loop, graces.crash_loop_patience))
+    return replace(cause, grace=0.0) if restarts >= graces.crash_loop_restarts else cause
 
 
 def _restarted(container: Container, now: datetime) -> Cause:

@@ -25,14 +25,18 @@ class Related:
         objects: kind → its objects, for example ``{"Pod": [...], "Event": [...]}``; a kind that could not be read is
             absent, which is not the same as an empty list.
         seen: causes as they were seen first, by :attr:`Cause.key`.
+        calm_since: since when nothing else is on its way; ``None`` if that is not known.
 
     Example:
         >>> Related({"Pod": [{"metadata": {"name": "a", "ownerReferences": [{"uid": "1"}]}}]}).owned_by("1", "Pod")
         [{'metadata': {'name': 'a', 'ownerReferences': [{'uid': '1'}]}}]
     """
 
-    def __init__(self, objects: Mapping[str, Sequence[Object]], *, seen: Seen | None = None) -> None:
+    def __init__(
+        self, objects: Mapping[str, Sequence[Object]], *, seen: Seen | None = None, calm_since: datetime | None = None
+    ) -> None:
         self._objects = objects
+        self.calm_since = calm_since
         self.seen: Seen = seen or {}
         self._owned: dict[str, dict[str, list[Object]]] = {}
 
