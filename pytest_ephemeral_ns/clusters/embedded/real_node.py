@@ -6,6 +6,7 @@ PYTEST_DONT_REWRITE
 from __future__ import annotations
 
 import dataclasses
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,9 @@ from pytest_ephemeral_ns.clusters.embedded.addons import addons
 from pytest_ephemeral_ns.clusters.embedded.control_plane import DNS_SERVICE, SERVICE_RANGE
 from pytest_ephemeral_ns.clusters.embedded.node_spec import NodeSpec
 from pytest_ephemeral_ns.clusters.embedded.probe import Probe
+from pytest_ephemeral_ns.clusters.embedded.processes import last_lines
 from pytest_ephemeral_ns.clusters.embedded.state import Home
+from pytest_ephemeral_ns.errors import ClusterError
 
 _DNS = "/apis/apps/v1/namespaces/kube-system/deployments/coredns"
 
@@ -82,14 +85,26 @@ class RealNode:
 
     def ready(self, probe: Probe) -> bool:
         """Whether pods can run and find each other by name."""
-        if self.process is not None:
-            self.process.check()
         node_ready = probe.has_condition(f"/api/v1/nodes/{self.spec.name}", "Ready")
         return node_ready and probe.has_condition(_DNS, "Available")
 
     def ended(self) -> bool:
         """Whether it was started and has ended by itself."""
         return self.process is not None and self.process.unshare.poll() is not None
+
+    def refuse_ended(self) -> None:
+        """Raise if it has ended by itself.
+
+        Raises:
+            ClusterError: it has; the last words of the component that ended first are there.
+        """
+        try:
+            if self.process is not None:
+                self.process.check()
+        except ClusterError as error:
+            named = re.search(r"see (\S+\.log)", "\n".join(error.evidence))
+            said = last_lines(self.spec.logs / named[1]) if named else []
+            raise ClusterError(error.summary, evidence=[*error.evidence, *said], command=error.command) from error
 
     def clean_up(self) -> None:
         """End it and remove everything of it."""

@@ -96,10 +96,12 @@ class Home:
         self.path.mkdir(mode=0o700, parents=True)
         self.logs.mkdir(mode=0o700)
 
-    def keep_node_logs(self) -> None:
-        """Copy a node's logs, which end with the node, to where the others are; links stay links."""
-        if (self.path / "node" / "logs").is_dir():
-            shutil.copytree(self.path / "node" / "logs", self.logs / "node", symlinks=True, dirs_exist_ok=True)
+    def keep_node_logs(self) -> tuple[Path, Path]:
+        """Copy a node's logs, which end with the node, to where the others are; return both folders."""
+        there, kept = self.path / "node" / "logs", self.logs / "node"
+        if there.is_dir():
+            shutil.copytree(there, kept, symlinks=True, dirs_exist_ok=True)
+        return there, kept
 
     def remove(self, *, keep_logs: bool = False) -> None:
         """Remove the folder; with ``keep_logs``, all but the logs and what the cluster's end was."""

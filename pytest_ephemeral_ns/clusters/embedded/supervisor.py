@@ -10,6 +10,7 @@ PYTEST_DONT_REWRITE
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import select
 import signal
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 _POLL = 0.03  # seconds between two questions whether a component is ready
 _PORT_ATTEMPTS = 3
+_NODE_RESTARTS = 2  # while the cluster starts
 
 
 class Stopped(Exception):
@@ -137,9 +139,8 @@ class Supervisor:
             account = "/api/v1/namespaces/default/serviceaccounts/default"
             self._until(lambda: probe.exists(account), deadline, "kube-controller-manager")
             if self.node:
-                node = self.node
                 self._say(message="waiting for the node and its DNS")
-                self._until(lambda: node.ready(probe), deadline, "node")
+                self._until(lambda: self._node_ready(probe), deadline, "node")
 
     def _start_simulation(self, plan: Plan, probe: Probe, deadline: Deadline) -> None:
         from pytest_ephemeral_ns.clusters.embedded import simulated
@@ -156,6 +157,21 @@ class Supervisor:
         assert self.node
         self.node_started = time.monotonic()
         self.node.start(server)
+
+    def _node_ready(self, probe: Probe) -> bool:
+        """Whether the node is; a kubelet on a busy machine sometimes gives up, and is worth a second start."""
+        assert self.node
+        if not self.node.ended():
+            return self.node.ready(probe)
+        if self.running.restarts.get("node", 0) >= _NODE_RESTARTS:
+            self.node.refuse_ended()
+        self._restart_node()
+        return False
+
+    def _restart_node(self) -> None:
+        self.running.count_restart("node", "its sandbox ended", time.monotonic() - self.node_started)
+        self._start_node(self.status.server)
+        self._say(restarts=self.running.restarts)
 
     def _kubeconfig(self, plan: Plan, client: str, path: Path) -> None:
         certificates.write_kubeconfig(
@@ -186,12 +202,9 @@ class Supervisor:
         # Without a descriptor for the owner's end it has to be looked for; a component's end is a signal.
         blind = self.owner is not None and self.owner.descriptor is None
         while not self._should_end():
-            restarted = self.running.restart_dead()
             if self.node and self.node.ended():
-                restarted = True
-                self.running.count_restart("node", "its sandbox ended", time.monotonic() - self.node_started)
-                self._start_node(self.status.server)
-            if restarted:
+                self._restart_node()
+            if self.running.restart_dead():
                 self._say(processes=self.running.identities(), restarts=self.running.restarts)
             self._pause(0.5 if blind else None)
 
@@ -230,7 +243,9 @@ class Supervisor:
     def _fail(self, error: EphemeralNsError) -> int:
         report = {"summary": error.summary, "evidence": list(error.evidence), "command": error.command}
         with contextlib.suppress(OSError):
-            self.home.keep_node_logs()
+            # The node's folder ends with the node: whoever reads the error needs the names of the copies.
+            there, kept = self.home.keep_node_logs()
+            report = json.loads(json.dumps(report).replace(f"{there}", f"{kept}"))
         self._stop()
         self.home.remove(keep_logs=True)
         self._say(phase=FAILED, message=error.summary, error=report)
