@@ -28,24 +28,26 @@ class Kept:
         name: its name.
         reason: why, for example the first test that failed in it.
         until: when the reaper may take it, ``2026-11-24T09:00:00Z``.
-        access: what kubectl needs to reach it: ``--context NAME`` or ``--kubeconfig FILE``.
+        access: how it is reached: ``"context"`` or ``"kubeconfig"``, and which.
         cluster: the command that ends the cluster, where the run started it; else empty.
     """
 
     name: str
     reason: str
     until: str
-    access: str
+    access: tuple[str, str]
     cluster: str = ""
 
     def lines(self) -> list[str]:
         """Return what a person needs to know: that it stays, and the commands to look at it and to end it."""
-        kubectl = f"kubectl {self.access}"
+        way, which = self.access
+        ours = f"--{way}={which}"
         found = [
             f"kept: {self.name} until {self.until} ({self.reason})",
-            f"  look:   {kubectl} --namespace {self.name} get all,events",
-            f"  rerun:  pytest --ephemeral-ns --ephemeral-ns-reuse={self.name}",
-            f"  delete: {kubectl} delete namespace {self.name}",
+            f"  look:   ephemeral-ns describe {self.name} {ours}",
+            f"  enter:  ephemeral-ns shell {self.name} {ours}",
+            f"  rerun:  pytest --ephemeral-ns --ephemeral-ns-{way}={which} --ephemeral-ns-reuse={self.name}",
+            f"  delete: ephemeral-ns delete {self.name} {ours}",
         ]
         return [*found, f"  or with its whole cluster: {self.cluster}"] if self.cluster else found
 
@@ -84,10 +86,10 @@ def keep_if_wanted(run: Run, record: Record, failure: str) -> bool:
     return True
 
 
-def _access(cluster: Cluster) -> str:
+def _access(cluster: Cluster) -> tuple[str, str]:
     if cluster.provider == "current" and cluster.connection.context:
-        return f"--context {cluster.connection.context}"
-    return f"--kubeconfig {cluster.kubeconfig}"
+        return "context", cluster.connection.context
+    return "kubeconfig", str(cluster.kubeconfig)
 
 
 def _end_of(cluster: Cluster) -> str:
@@ -99,4 +101,4 @@ def _end_of(cluster: Cluster) -> str:
 
 def kept(run: Run) -> list[Kept]:
     """Return every namespace that any process of the run kept."""
-    return [Kept(**told) for told in run.read_all("kept")]
+    return [Kept(**{**told, "access": tuple(told["access"])}) for told in run.read_all("kept")]

@@ -31,6 +31,7 @@ from pytest_ephemeral_ns.provision import (
     wait_deleted,
     wait_usable,
 )
+from pytest_ephemeral_ns.reap import leftovers, survey
 from pytest_ephemeral_ns.rules.naming import WORKER
 from pytest_ephemeral_ns.rules.retention import is_kept
 from pytest_ephemeral_ns.run import Run, Seat
@@ -253,11 +254,12 @@ def finish(run: Run) -> Ending:
     Returns:
         What the sweep did, what is kept, and every warning of every process of the run.
     """
-    swept, stays = Sweep(), []
+    swept, stays, over = Sweep(), [], 0
     try:
         if run.touched:
             swept = _swept(run)
             stays = kept(run)
+            over = _leftovers_of_others(run)
             _give_back(run, stays)
     except EphemeralNsError as error:
         run.warn(str(error))
@@ -265,7 +267,7 @@ def finish(run: Run) -> Ending:
         run.close()
         said = run.warnings()
         shutil.rmtree(run.directory, ignore_errors=True)
-    return Ending(swept, tuple(stays), said)
+    return Ending(swept, tuple(stays), said, over)
 
 
 @dataclass(frozen=True)
@@ -275,12 +277,25 @@ class Ending:
     sweep: Sweep
     kept: tuple[Kept, ...]
     warnings: tuple[str, ...]
+    leftovers: int
 
     def lines(self) -> list[str]:
         """Return it as lines for a terminal."""
         swept = [f"swept: {name} (its process did not release it)" for name in self.sweep.deleted]
         stays = [line for one in self.kept for line in one.lines()]
+        over = [f"leaked: {self.leftovers} namespaces of earlier runs are over; → ephemeral-ns reap --once"]
+        swept += over if self.leftovers else []
         return [*swept, *stays, *(f"warning: {text}" for text in (*self.warnings, *self.sweep.warnings))]
+
+
+def _leftovers_of_others(run: Run) -> int:
+    """Count what earlier runs left behind; where looking is not allowed, there is nothing to say."""
+    if run.cluster.started:
+        return 0
+    try:
+        return len([*leftovers(survey(run.api))])
+    except EphemeralNsError:
+        return 0
 
 
 def _swept(run: Run) -> Sweep:

@@ -199,13 +199,27 @@ def _progress(config: pytest.Config) -> Callable[[str], None]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """See https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_runtest_makereport ."""
+    message_only = call.excinfo is not None and _shorten(item.config, call.excinfo)
     report = yield
+    if message_only and report.failed and call.excinfo is not None:
+        report.longrepr = call.excinfo.getrepr(style="value", chain=False)
     if report.failed and OURS.intersection(getattr(item, "fixturenames", ())):
         for namespace in item.config.stash[ACTIVE]:
             namespace.mark_failed(item.nodeid)
     return report
+
+
+def _shorten(config: pytest.Config, excinfo: pytest.ExceptionInfo[BaseException]) -> bool:
+    """Cut the traceback of an error of ours to the user's own frames, unless all is asked for."""
+    if not _enabled(config) or config.getoption("fulltrace"):
+        return False
+    from pytest_ephemeral_ns.tracebacks import shorten
+
+    return shorten(excinfo)
 
 
 # Fixtures

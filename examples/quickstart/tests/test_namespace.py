@@ -9,6 +9,8 @@ def test_the_namespace_says_who_made_it(ephemeral_ns):
 
 
 def test_what_one_worker_writes_no_other_worker_sees(ephemeral_ns, worker_id):
-    ephemeral_ns.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "mine"}, "data": {"by": worker_id}})
+    ephemeral_ns.apply(
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "mine"}, "data": {"by": worker_id}}
+    )
 
     assert ephemeral_ns.get("configmap/mine")["data"] == {"by": worker_id}

@@ -1,0 +1,54 @@
+"""The main job as a newcomer runs it: the embedded cluster, two workers, a real application, nothing left."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pytest_ephemeral_ns.clusters.embedded.node import missing
+
+QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart"
+
+
+@pytest.mark.node
+@pytest.mark.skipif(bool(missing()), reason=f"no real node here: {'; '.join(missing())}")
+def test_two_workers_with_a_namespace_each(tmp_path):
+    project = shutil.copytree(QUICKSTART, tmp_path / "quickstart")
+    state = tmp_path / "state"
+    command = [sys.executable, "-m", "pytest", "--ephemeral-ns", "--ephemeral-ns-cluster=embedded", "-n", "2", "-v"]
+    done = subprocess.run(
+        command,
+        cwd=project,
+        env={**os.environ, "EPHEMERAL_NS_STATE_DIR": str(state)},
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "6 passed" in done.stdout
+    assert len(set(re.findall(r"quickstart-\S+-gw[01]", done.stdout))) == 2
+    assert [entry for entry in state.iterdir() if entry.is_dir()] == []
+    assert subprocess.run(["pgrep", "-f", str(state)], capture_output=True).returncode == 1
+
+
+@pytest.mark.cluster
+def test_the_part_that_needs_no_node(tmp_path):
+    project = shutil.copytree(QUICKSTART, tmp_path / "quickstart")
+    command = [sys.executable, "-m", "pytest", "--ephemeral-ns", "--ephemeral-ns-cluster=embedded", "-n", "2"]
+    command += ["--ephemeral-ns-nodes=none", "--ephemeral-ns-deploy=config", "-m", "not node"]
+    done = subprocess.run(
+        command,
+        cwd=project,
+        env={**os.environ, "EPHEMERAL_NS_STATE_DIR": str(tmp_path / "state")},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 passed" in done.stdout
