@@ -94,6 +94,21 @@ def test_pods_find_each_other_by_name(kubectl: Kubectl) -> None:
     assert "uid=100" in kubectl("exec", "deployment/web", "--", "id")
 
 
+def test_a_component_that_ended_is_started_again(node_cluster: Cluster, kubectl: Kubectl) -> None:
+    kubectl("apply", "-f", "-", stdin=web("web"))
+    kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+    for program in ("kube-proxy", "kubelet"):
+        (before,) = component(node_cluster, program)
+        os.kill(before, signal.SIGKILL)
+        eventually(lambda program=program, before=before: component(node_cluster, program) not in ([], [before]))
+    # Its rules were there already; a Service that is new needs rules from the new one.
+    kubectl("expose", "deployment/web", "--name=later", "--port=80", "--target-port=9898")
+    script = "until wget -qO- http://later/version && wget -qO- http://web/version; do sleep 0.3; done"
+    kubectl("apply", "-f", "-", stdin=pod("shell", script))
+    kubectl("wait", "pod/shell", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
+    assert kubectl("logs", "shell").count('"version": "6.9.2"') >= 2
+
+
 def test_no_packet_leaves_the_machine(kubectl: Kubectl) -> None:
     script = "nslookup example.com; ip route; ping -c 1 -W 1 192.0.2.77; ping -c 1 -W 1 10.96.255.254; true"
     kubectl("apply", "-f", "-", stdin=pod("shell", script))
@@ -246,6 +261,16 @@ def everything_in(spec: NodeSpec) -> list[int]:
     while more := {pid for pid, parent in parents.items() if parent in found} - found:
         found |= more
     return [pid for pid in found if pid]
+
+
+def component(cluster: Cluster, program: str) -> list[int]:
+    """Return the processes of a program in a cluster's node."""
+    found = []
+    for pid in everything_in(recorded(cluster.name)):
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{pid}/comm").read_text().strip() == program:
+                found.append(pid)
+    return found
 
 
 def gone(pids: list[int]) -> bool:

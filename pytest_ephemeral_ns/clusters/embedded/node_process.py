@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -55,10 +56,18 @@ class NodeProcess:
 
 
 def failure(spec: NodeSpec, summary: str) -> ClusterError:
-    """Return the error for a node that did not start or ended, with the end of its log."""
-    log = spec.logs / "node.log"
-    tail = log.read_text(errors="replace").splitlines()[-15:] if log.exists() else []
-    return ClusterError(summary, evidence=[*tail, f"logs: {spec.logs}"], command=f"tail -n 50 {spec.logs}/*.log")
+    """Return the error for a node that did not start or ended: the end of its log, and of the log that this names."""
+    said = _last_lines(spec.logs / "node.log", 15)
+    named = re.search(r"see (\S+\.log)$", said[-1]) if said else None
+    more = [f"{named[1]}: {line}" for line in _last_lines(spec.logs / named[1], 8)] if named else []
+    return ClusterError(summary, evidence=[*said, *more, f"logs: {spec.logs}"], command=f"tail -n 50 {spec.logs}/*.log")
+
+
+def _last_lines(log: Path, count: int) -> list[str]:
+    try:
+        return [line[:300] for line in log.read_text(errors="replace").splitlines() if line.strip()][-count:]
+    except OSError:
+        return []
 
 
 def record(spec: NodeSpec, pid: int) -> None:

@@ -22,9 +22,10 @@ from types import FrameType
 
 from pytest_ephemeral_ns.clusters.embedded import containerd, network, node_config, sandbox_root
 from pytest_ephemeral_ns.clusters.embedded.image_names import read_archive
-from pytest_ephemeral_ns.clusters.embedded.node_programs import find, search_path
+from pytest_ephemeral_ns.clusters.embedded.node_programs import find, run, search_path
 from pytest_ephemeral_ns.clusters.embedded.node_spec import NodeSpec
 
+RESTARTS_PER_MINUTE = 5  # of all components together
 CONTAINERD_TIMEOUT = 60.0  # seconds until its socket must answer
 
 
@@ -37,14 +38,21 @@ class Supervisor:
 
     def __init__(self, spec: NodeSpec) -> None:
         self.spec = spec
-        self.components: dict[int, str] = {}
         self.environment = {"PATH": search_path(), "HOME": "/", **_python_path(), **_proxies(spec)}
+        self.commands = {
+            "containerd": [find("containerd"), "--config", str(spec.config / "containerd.toml")],
+            "kube-proxy": node_config.kube_proxy_command(spec),
+            "kubelet": node_config.kubelet_command(spec),
+            "volumes": [sys.executable, "-m", f"{__package__}.sandbox_volumes", str(spec.file)],
+        }
+        self.running: dict[int, str] = {}
+        self.restarts: list[float] = []
 
-    def start(self, name: str, command: list[str]) -> None:
-        """Start a component with a log of its own."""
+    def start(self, name: str) -> int:
+        """Start a component with a log of its own; return its pid."""
         with (self.spec.logs / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
-                command,
+                self.commands[name],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -52,51 +60,63 @@ class Supervisor:
                 start_new_session=True,
             )
         process.returncode = 0  # process 1 reaps for everyone; Popen must not
-        self.components[process.pid] = name
+        self.running[process.pid] = name
         say(f"started {name}")
+        return process.pid
 
     def run(self) -> str:
-        """Start everything, then wait until a component ends; return which one and how."""
-        self.start("containerd", [find("containerd"), "--config", str(self.spec.config / "containerd.toml")])
-        self.start("kube-proxy", node_config.kube_proxy_command(self.spec))
-        if ended := self.wait_for_containerd():
-            return ended
+        """Start everything and keep it running; return why that is no longer possible."""
+        runtime = self.start("containerd")
+        self.start("kube-proxy")
+        if problem := self.wait_for_containerd(runtime):
+            return problem
         with ThreadPoolExecutor() as pool:
-            # All at once, and the kubelet waits for the first only, which is what every pod starts with.
-            imports = [pool.submit(_import_early, image) for image in self.spec.images]
-            for done in imports[:1]:
-                done.result()
-            self.start("kubelet", node_config.kubelet_command(self.spec))
-            self.start("volumes", [sys.executable, "-m", f"{__package__}.sandbox_volumes", str(self.spec.file)])
-            for done in imports[1:]:
-                done.result()
+            # A kubelet that finds no CoreDNS image asks a registry, and then waits 10 s before it looks again.
+            for name in pool.map(_import_early, self.spec.images):
+                say(f"imported {name}")
+        self.start("kubelet")
+        self.start("volumes")
         say("all components are started")
         while True:
             pid, status = os.waitpid(-1, 0)
-            if pid in self.components:
-                return _ended(self.components[pid], status)
+            if problem := self.ended(self.running.pop(pid, ""), status):
+                return problem
 
-    def wait_for_containerd(self) -> str:
-        """Wait until containerd's socket answers; return what ended before, if something did."""
+    def wait_for_containerd(self, runtime: int) -> str:
+        """Wait until containerd's socket answers; return why it never will."""
         until = time.monotonic() + CONTAINERD_TIMEOUT
         while time.monotonic() < until:
             with socket.socket(socket.AF_UNIX) as client:
                 if client.connect_ex(str(containerd.SOCKET)) == 0:
                     return ""
-            for pid, name in self.components.items():
-                done, status = os.waitpid(pid, os.WNOHANG)
-                if done:
-                    return _ended(name, status)
+            done, status = os.waitpid(runtime, os.WNOHANG)
+            if done:
+                return _how("containerd", status)
             time.sleep(0.02)
         return f"containerd does not answer on {containerd.SOCKET} after {CONTAINERD_TIMEOUT:.0f} s"
 
+    def ended(self, name: str, status: int) -> str:
+        """Start a component again that ended; return why not, for containerd and for one that does it all the time."""
+        if not name:
+            return ""  # an orphan of some container
+        how = _how(name, status)
+        self.restarts = [*(moment for moment in self.restarts if moment > time.monotonic() - 60), time.monotonic()]
+        if name == "containerd" or len(self.restarts) > RESTARTS_PER_MINUTE:
+            return how
+        say(how)
+        if name == "kube-proxy":  # takes tables that it finds for complete, and then no Service answers
+            for family in ("ip", "ip6"):
+                run("nft", "delete", "table", family, "kube-proxy", check=False)
+        self.start(name)
+        return ""
 
-def _import_early(image: Path) -> None:
+
+def _import_early(image: Path) -> str:
     containerd.import_archive(read_archive(image), unpack=False)
-    say(f"imported {image.name}")
+    return image.name
 
 
-def _ended(name: str, status: int) -> str:
+def _how(name: str, status: int) -> str:
     code = os.waitstatus_to_exitcode(status)
     return f"{name} ended with {'signal' if code < 0 else 'exit code'} {abs(code)}; see {name}.log"
 
@@ -144,8 +164,7 @@ def main(spec_file: str) -> int:
         return 1
     threading.Thread(target=_follow_lifeline, daemon=True).start()
     network.set_up_inside(spec)
-    reason = Supervisor(spec).run()
-    say(reason)
+    say(Supervisor(spec).run())
     return 1
 
 
