@@ -249,10 +249,12 @@ def helm_list(*, namespace: str, kubeconfig: Path, timeout: float = _SHORT) -> t
     Raises:
         ToolError: Helm is missing, failed or was too slow.
     """
+    # Every one by name: --all is the default, and no flag, in some releases of Helm 4.
+    states = ["--deployed", "--failed", "--pending", "--uninstalled", "--uninstalling"]
     found: list[Release] = []
     while True:
         page = ["--max", "256", "--offset", str(len(found))]
-        args = ["list", "--all", "--namespace", namespace, "--output", "json", *page]
+        args = ["list", *states, "--namespace", namespace, "--output", "json", *page]
         rows = json.loads(run("helm", args, kubeconfig=kubeconfig, timeout=timeout).stdout or "[]")
         found += [
             Release(row["name"], row["namespace"], int(row["revision"]), row["status"], row.get("chart", ""))

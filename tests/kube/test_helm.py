@@ -144,6 +144,7 @@ def test_a_release_that_was_deployed_once_is_rolled_back_and_upgraded(
     helm_upgrade_install("shop", no_crds, set=["a=first"], **place)
     helm_upgrade_install("shop", no_crds, set=["a=killed"], **place)
     leave_unfinished(api, place, 2, status)
+    assert [r.status for r in helm_list(namespace=place["namespace"], kubeconfig=place["kubeconfig"])] == [status]
     said: list[str] = []
     release = helm_upgrade_install("shop", no_crds, on_recovery=said.append, **place)
     assert said == [f"release shop was {status}: rolled back to revision 1"]
