@@ -133,6 +133,16 @@ def test_what_still_runs_in_a_cgroup_is_ended_before_it_is_removed(
     assert not busy.exists()
 
 
+def test_a_cgroup_that_stays_busy_is_named(tmp_path: Path) -> None:
+    busy = tmp_path / "memory" / "ours" / "pod1"
+    busy.mkdir(parents=True)
+    (tmp_path / "memory" / "cgroup.procs").touch()
+    (busy / "something").touch()
+    with pytest.raises(ClusterError, match=r"ours/pod1 cannot be removed: it is still busy") as caught:
+        node_cgroups.remove("ours", tmp_path, timeout=0.05)
+    assert caught.value.command == f"rmdir {busy}"
+
+
 def test_a_node_has_no_name_servers_unless_it_may_get_out(
     spec: NodeSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

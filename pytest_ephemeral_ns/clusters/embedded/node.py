@@ -28,6 +28,7 @@ from pytest_ephemeral_ns.clusters.embedded.node_process import (
 from pytest_ephemeral_ns.clusters.embedded.node_programs import find, missing_programs, search_path
 from pytest_ephemeral_ns.clusters.embedded.node_spec import NodeSpec
 from pytest_ephemeral_ns.clusters.embedded.sandbox_mount import mounts_below, unmount
+from pytest_ephemeral_ns.errors import ClusterError, EphemeralNsError
 
 __all__ = ["NodeProcess", "NodeSpec", "clean_up", "missing", "prepare_network", "recorded", "running_pid", "start_node"]
 
@@ -165,18 +166,34 @@ def clean_up(spec: NodeSpec) -> None:
     """End a node if it runs, and remove everything of it: link, route, rules, cgroups, mounts and directory.
 
     Can be called at any time and as often as wanted, also when everything was killed.
+
+    Raises:
+        ClusterError: something could not be removed. The rest was, but for the directory, which the next call needs.
     """
     end(spec)
-    network.remove(spec)
+    problems: list[EphemeralNsError] = []
+    for step in (network.remove, _remove_cgroups, _remove_mounts):
+        try:
+            step(spec)
+        except EphemeralNsError as error:
+            problems.append(error)
+    if problems:
+        first, *rest = problems
+        evidence = [*first.evidence, *(str(problem) for problem in rest)]
+        raise ClusterError(first.summary, evidence=evidence, command=first.command)
+    _remove_directory(spec.directory)
+
+
+def _remove_cgroups(spec: NodeSpec) -> None:
     node_cgroups.remove(spec.identity)
+
+
+def _remove_mounts(spec: NodeSpec) -> None:
     for point in mounts_below(spec.directory):
         with contextlib.suppress(OSError):
             unmount(point)
     if left := mounts_below(spec.directory):
-        from pytest_ephemeral_ns.errors import ClusterError
-
         raise ClusterError(f"{left[0]} is still mounted", command=f"umount --lazy {left[0]}")
-    _remove_directory(spec.directory)
 
 
 def _remove_directory(directory: Path) -> None:

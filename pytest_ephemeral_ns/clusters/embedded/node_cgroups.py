@@ -14,6 +14,9 @@ import signal
 import time
 from pathlib import Path
 
+from pytest_ephemeral_ns.deadline import Deadline
+from pytest_ephemeral_ns.errors import ClusterError
+
 ROOT = Path("/sys/fs/cgroup")
 
 
@@ -42,31 +45,45 @@ def _switch_on_controllers(root: Path) -> None:
             (root / "cgroup.subtree_control").write_text(f"+{controller}")
 
 
-def remove(name: str, root: Path = ROOT) -> None:
-    """Remove the cgroup ``name`` and everything below it from every hierarchy; end what still runs in it."""
+def remove(name: str, root: Path = ROOT, timeout: float = 15.0) -> None:
+    """Remove the cgroup ``name`` and everything below it from every hierarchy; end what still runs in it.
+
+    Raises:
+        ClusterError: one is still busy after ``timeout`` seconds.
+    """
+    deadline = Deadline.after(timeout)
     for hierarchy in hierarchies(root):
-        top = hierarchy / name
-        if top.is_dir():
-            _remove_tree(top)
-
-
-def _remove_tree(top: Path) -> None:
-    folders = [Path(folder) for folder, _, _ in os.walk(top, topdown=False)]
-    for folder in folders:
-        for _ in range(50):
-            try:
-                folder.rmdir()
-            except FileNotFoundError:
-                break
-            except OSError:  # busy: a process that is ending still counts for some milliseconds
-                _end_processes(folder)
+        for folder, _, _ in os.walk(hierarchy / name, topdown=False):
+            while not _removed(Path(folder)):
+                if deadline.expired:
+                    raise ClusterError(
+                        f"cgroup {folder} cannot be removed: it is still busy",
+                        evidence=[f"processes in it: {', '.join(_processes(Path(folder))) or 'none'}"],
+                        command=f"rmdir {folder}",
+                    )
                 time.sleep(0.02)
-            else:
-                break
+
+
+def _removed(folder: Path) -> bool:
+    """Try to remove one cgroup; it is busy while a process is in it, and for some milliseconds after."""
+    try:
+        folder.rmdir()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        _end_processes(folder)
+        return False
+    return True
+
+
+def _processes(folder: Path) -> list[str]:
+    try:
+        return (folder / "cgroup.procs").read_text().split()
+    except OSError:
+        return []
 
 
 def _end_processes(folder: Path) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        for pid in (folder / "cgroup.procs").read_text().split():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(int(pid), signal.SIGKILL)
+    for pid in _processes(folder):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGKILL)

@@ -68,7 +68,10 @@ def run(program: str, *arguments: str, stdin: str = "", check: bool = True) -> s
         ClusterError: it failed.
     """
     command = [find(program), *arguments]
-    done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=30, check=False)
+    try:
+        done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=60, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise ClusterError(f"{program} did not end within {error.timeout:.0f} s") from error
     if check and done.returncode:
         raise ClusterError(
             f"the node's network cannot be set up: {program} failed with exit code {done.returncode}",
