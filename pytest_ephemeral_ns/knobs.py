@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-Kind = Literal["switch", "choice", "text", "duration", "count", "file", "list", "sources", "files", "images"]
+Kind = Literal["switch", "choice", "text", "duration", "count", "file", "folder", "list", "sources", "files", "images"]
 LISTS: frozenset[Kind] = frozenset({"list", "sources", "files", "images"})
 
 
@@ -117,6 +117,15 @@ KNOBS: tuple[Knob, ...] = (
         "run against this existing namespace: deploy reconciles, nothing is deleted",
         metavar="NAMESPACE",
     ),
+    Knob("artifacts", "folder", ".ephemeral-ns", "where diagnostics go", metavar="FOLDER"),
+    Knob(
+        "diagnostics",
+        "choice",
+        "on-failure",
+        "when the cluster's side of the story is taken down: in the report of the failed test, and in that folder",
+        ("never", "on-failure", "always"),
+    ),
+    Knob("log_lines", "count", "50", "last lines of each container's log in a report", metavar="COUNT"),
     Knob(
         "name",
         "text",

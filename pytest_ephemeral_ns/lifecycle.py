@@ -18,6 +18,7 @@ from typing import Any
 
 from pytest_ephemeral_ns.deadline import Deadline
 from pytest_ephemeral_ns.errors import EphemeralNsError, UsageError
+from pytest_ephemeral_ns.evidence import take_evidence, tell_error, told_error
 from pytest_ephemeral_ns.facts import identity
 from pytest_ephemeral_ns.keeping import Kept, keep_if_wanted, kept
 from pytest_ephemeral_ns.namespace import Namespace, Setting, Source
@@ -82,8 +83,10 @@ def _fill(run: Run, namespace: Namespace, deploy: Deploy) -> None:
     try:
         wait_usable(run.api, namespace.name, namespace.deadline)
         deploy(namespace)
-    except EphemeralNsError as error:
-        run.learn(deploy, error)
+    except BaseException as error:
+        take_evidence(namespace, error, run.settings.diagnostics)
+        if isinstance(error, EphemeralNsError):
+            run.learn(deploy, error)
         raise
 
 
@@ -137,6 +140,8 @@ def release(run: Run, namespace: Namespace) -> None:
 
     A tear-down that goes wrong is a warning at the end of the run, never another test's error.
     """
+    if run.settings.diagnostics == "always" and not namespace.failures:
+        namespace.diagnose()
     namespace.close()
     record = Record(namespace.name, namespace.uid)
     if run.settings.reuse:
@@ -177,7 +182,7 @@ def shared(run: Run, deploy: Deploy) -> Iterator[Namespace]:
             told = _make_shared(run, deploy)
             run.write("shared", told)
     if "error" in told:
-        raise EphemeralNsError(told["error"], evidence=told["evidence"], command=told["command"])
+        raise told_error(told)
     namespace = _handle(run, Record(**told), "shared", deadline)
     run.heart.add(namespace.name)
     try:
@@ -194,10 +199,13 @@ def _make_shared(run: Run, deploy: Deploy) -> dict[str, Any]:
         try:
             wait_usable(run.api, namespace.name, namespace.deadline)
             deploy(namespace)
+        except BaseException as error:
+            take_evidence(namespace, error, run.settings.diagnostics)
+            raise
         finally:
             namespace.close()
     except EphemeralNsError as error:
-        return {"error": error.summary, "evidence": list(error.evidence), "command": error.command}
+        return tell_error(error)
     return asdict(Record(namespace.name, namespace.uid))
 
 

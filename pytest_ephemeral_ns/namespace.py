@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from pytest_ephemeral_ns.clusters.cluster import Cluster
     from pytest_ephemeral_ns.deploy import Deployed
+    from pytest_ephemeral_ns.diagnose import Diagnoses, Diagnosis
     from pytest_ephemeral_ns.kube.api import Api
     from pytest_ephemeral_ns.kube.discovery import Discovery
     from pytest_ephemeral_ns.kube.execute import ExecResult
@@ -120,6 +121,12 @@ class Namespace:
     def identity(self) -> Identity:
         """Project, branch or pull request, commit, CI run: what the name is made from."""
         return self._setting.identity
+
+    @property
+    def cluster_name(self) -> str:
+        """The cluster as people call it: ``"embedded default"``, ``"kind-shop"``."""
+        cluster = self._setting.cluster
+        return cluster.name if cluster.provider == "current" else f"{cluster.provider} {cluster.name}"
 
     @property
     def handles(self) -> Handles:
@@ -559,6 +566,46 @@ class Namespace:
         from pytest_ephemeral_ns.ready import wait_for_contract
 
         return wait_for_contract(target, until=until, **how)
+
+    # Say what happened in it
+
+    def diagnose(self, *, since: float | None = None, budget: float = 20.0) -> Diagnosis:
+        """Take down the cluster's side of the story: verdicts, causes, warnings, logs; never raises.
+
+        Done by itself when a test fails. The bundle is written below ``--ephemeral-ns-artifacts``, again only when
+        something has changed.
+
+        Args:
+            since: when the test began, seconds since the epoch: its events and log lines are what matters.
+            budget: seconds.
+
+        Returns:
+            ``text`` for people, ``headline``, ``bundle`` …; secrets are removed.
+
+        Example:
+            >>> print(ns.diagnose())  # doctest: +SKIP
+        """
+        from pytest_ephemeral_ns.diagnose import Diagnoses
+
+        taken: Diagnoses = self._once("diagnoses", lambda: Diagnoses(self.name, **self._evidence()))
+        return taken.take(self._api, since=since, budget=budget)
+
+    def clean(self, text: str) -> str:
+        """Return the text without the values of this namespace's Secrets, as far as :meth:`diagnose` has read them."""
+        taken: Diagnoses | None = self._made.get("diagnoses")
+        return taken.clean(text) if taken else text
+
+    def _evidence(self) -> dict[str, Any]:
+        from pytest_ephemeral_ns.diagnose import Where
+
+        settings, cluster = self._setting.settings, self._setting.cluster
+        stays = settings.keep != "never" or bool(settings.reuse)
+        hint = "the namespace goes when its tests are over; to keep it: pytest --ephemeral-ns --keep-on-failure"
+        return {
+            "where": Where(self.cluster_name, cluster.access, stays, hint),
+            "directory": Path(settings.artifacts) / self.run_id / self.name,
+            "log_lines": settings.log_lines,
+        }
 
     # Its end
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -159,12 +159,16 @@ def _finish(config: pytest.Config) -> None:
     if SEAT not in config.stash or _is_worker(config) or ENDING in config.stash:
         return
     from pytest_ephemeral_ns.lifecycle import finish
-    from pytest_ephemeral_ns.run import Run
 
     if RELAY in config.stash:
         config.stash[RELAY].close()
-    run = Run(config.stash[SETTINGS], config.stash[SEAT], None, environ=os.environ, progress=_progress(config))
-    config.stash[ENDING] = finish(run)
+    config.stash[ENDING] = finish(_whole_run(config))
+
+
+def _whole_run(config: pytest.Config) -> Run:
+    from pytest_ephemeral_ns.run import Run
+
+    return Run(config.stash[SETTINGS], _seat(config), None, environ=os.environ, progress=_progress(config))
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
@@ -187,12 +191,9 @@ def _progress(config: pytest.Config) -> Callable[[str], None]:
     if reporter is None or config.get_verbosity() < 0:
         return lambda line: None
 
-    def show(line: str) -> None:
-        with capture.global_and_fixture_disabled() if capture else ExitStack():
-            reporter.ensure_newline()
-            reporter.write_line(f"ephemeral-ns: {line}")
+    from pytest_ephemeral_ns.progress import shower
 
-    return show
+    return shower(reporter, capture)
 
 
 # Which namespaces saw a failure
@@ -208,9 +209,20 @@ def pytest_runtest_makereport(
     if message_only and report.failed and call.excinfo is not None:
         report.longrepr = call.excinfo.getrepr(style="value", chain=False)
     if report.failed and OURS.intersection(getattr(item, "fixturenames", ())):
-        for namespace in item.config.stash[ACTIVE]:
-            namespace.mark_failed(item.nodeid)
+        from pytest_ephemeral_ns.reports import tell_failure
+
+        active = item.config.stash[ACTIVE]
+        tell_failure(item, call, report, active, item.config.stash.get(SETTINGS, None))
     return report
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_handlecrashitem(report: Any) -> None:
+    """See https://pytest-xdist.readthedocs.io/en/stable/how-to.html ; the worker is gone, its namespace is not."""
+    if _enabled(report.node.config):
+        from pytest_ephemeral_ns.reports import tell_crash
+
+        tell_crash(report, _whole_run(report.node.config))
 
 
 def _shorten(config: pytest.Config, excinfo: pytest.ExceptionInfo[BaseException]) -> bool:

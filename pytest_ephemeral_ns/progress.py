@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 FILE = "progress"
 LOOK_EVERY = 0.3  # seconds
@@ -29,6 +31,22 @@ def teller(directory: Path) -> Callable[[str], None]:
             return  # the run's folder is gone: the run is over, and nobody reads any more
 
     return tell
+
+
+def shower(reporter: Any, capture: Any) -> Callable[[str], None]:
+    """Return what shows a line on pytest's terminal while output is captured.
+
+    Args:
+        reporter: pytest's terminal reporter.
+        capture: pytest's capture manager; ``None`` where nothing is captured.
+    """
+
+    def show(line: str) -> None:
+        with capture.global_and_fixture_disabled() if capture else nullcontext():
+            reporter.ensure_newline()
+            reporter.write_line(f"ephemeral-ns: {line}")
+
+    return show
 
 
 class Relay:

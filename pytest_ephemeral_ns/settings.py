@@ -47,6 +47,9 @@ class Settings:
     keep_ttl: float = 86400.0
     keep_max: int = 5
     reuse: str = ""
+    artifacts: str = BY_NAME["artifacts"].default
+    diagnostics: str = "on-failure"
+    log_lines: int = 50
     name: str = BY_NAME["name"].default
     provenance: Mapping[str, str] = field(default_factory=dict)
 
@@ -109,6 +112,7 @@ def load(
         if given is not None:
             values[knob.name] = read(knob, given)
             provenance[knob.name] = given.source
+    values.setdefault("artifacts", str(cwd / BY_NAME["artifacts"].default))  # a test may change the working folder
     settings = Settings(**values, provenance=MappingProxyType(provenance))
     _check_together(settings)
     return settings
@@ -225,6 +229,13 @@ def _file(knob: Knob, given: Given) -> str:
     return path
 
 
+def _folder(knob: Knob, given: Given) -> str:
+    path = (given.base / Path(str(given.value)).expanduser()).absolute()
+    if path.exists() and not path.is_dir():
+        raise _wrong(given, given.value, "is not a folder", knob)
+    return str(path)
+
+
 def _items(given: Given) -> Sequence[str]:
     return [given.value] if isinstance(given.value, str) else [str(value) for value in given.value]
 
@@ -259,6 +270,7 @@ _READERS: Mapping[Kind, Callable[[Knob, Given], Any]] = {
     "duration": _duration,
     "count": _count,
     "file": _file,
+    "folder": _folder,
     "list": _list,
     "sources": _sources,
     "files": _files,

@@ -14,7 +14,7 @@ from typing import Any
 from pytest_ephemeral_ns.errors import EphemeralNsError
 
 PACKAGE = __name__.partition(".")[0]
-PLUMBING = frozenset({"_pytest", "pluggy", "contextlib", "threading", "concurrent"})
+PLUMBING = frozenset({"_pytest", "pluggy", "contextlib", "functools", "threading", "concurrent"})
 
 
 def shorten(excinfo: Any) -> bool:

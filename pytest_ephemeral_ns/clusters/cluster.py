@@ -40,6 +40,13 @@ class Cluster:
     started: bool = False
     version: str = ""
 
+    @property
+    def access(self) -> str:
+        """What kubectl needs to reach it: ``--context NAME`` or ``--kubeconfig FILE``."""
+        if self.provider == "current" and self.connection.context:
+            return f"--context {self.connection.context}"
+        return f"--kubeconfig {self.kubeconfig}"
+
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON-able values. Holds credentials: write it only to files with mode 0600."""
         return {

@@ -1,0 +1,283 @@
+"""Takes a diagnosis: read, remove secrets, sort out, tell, write down; this module must never raise an error.
+
+PYTEST_DONT_REWRITE
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_ephemeral_ns.diagnose import bundle
+from pytest_ephemeral_ns.diagnose.reading import Reader
+from pytest_ephemeral_ns.diagnose.words import Diagnosis, cut, tell
+from pytest_ephemeral_ns.errors import ApiError
+from pytest_ephemeral_ns.rules.objects import Object
+from pytest_ephemeral_ns.rules.redaction import Redactor, env_values, printable, secret_values
+from pytest_ephemeral_ns.rules.triage import LogWish, Snapshot, Triage, telling, triage
+
+if TYPE_CHECKING:
+    from pytest_ephemeral_ns.kube.api import Api
+
+BUDGET = 20.0
+LOG_LINES = 50
+_TROUBLE, _READ, _HEALTHY = 8, 24, 4  # containers: in trouble and told; healthy and read; healthy and told
+
+
+@dataclass(frozen=True)
+class Where:
+    """How people name the cluster, and reach it.
+
+    Args:
+        cluster: ``"embedded default"``.
+        access: for commands: ``"--context NAME"`` or ``"--kubeconfig FILE"``.
+        stays: whether the namespace will still be there when somebody reads the report.
+        hint: how to make it stay, where it does not.
+    """
+
+    cluster: str = ""
+    access: str = ""
+    stays: bool = True
+    hint: str = ""
+
+
+def diagnose(
+    api: Api,
+    namespace: str,
+    *,
+    where: Where | None = None,
+    directory: Path | None = None,
+    log_lines: int = LOG_LINES,
+    budget: float = BUDGET,
+    since: float | None = None,
+    secrets: Mapping[str, str] | None = None,
+    last: Diagnosis | None = None,
+) -> tuple[Diagnosis, Redactor]:
+    """Take a snapshot of a namespace. Never raises: what went wrong is a line of the result.
+
+    Args:
+        api: the API server.
+        namespace: which.
+        where: how people name and reach the cluster.
+        directory: folder to write the bundle to, for example ``.ephemeral-ns/RUN/NAMESPACE``; ``None`` for no bundle.
+        log_lines: last lines of a container's log that are told.
+        budget: seconds; what was not had by then is named.
+        since: when the failed test began, seconds since the epoch on this machine's clock.
+        secrets: more values to remove → what they are called.
+        last: the diagnosis before: when nothing has changed since, no bundle is written again.
+
+    Returns:
+        The diagnosis, and what removes the namespace's secrets from other text.
+
+    Example:
+        >>> found, _ = diagnose(api, "shop", directory=Path("diagnosis"))  # doctest: +SKIP
+        >>> print(found)  # doctest: +SKIP
+    """
+    where = where or Where()
+    known = {**dict.fromkeys(api.connection.secrets(), "credential of the connection"), **(secrets or {})}
+    began = time.monotonic()
+    taking = _Taking(namespace, where, log_lines, began, Redactor(known))
+    try:
+        taking.take(api, budget, since, known, directory, last)
+    except Exception as error:
+        told = getattr(error, "summary", "") or f"{type(error).__name__}: {error}"
+        taking.gave_up(taking.redactor.clean(printable(told)))
+    return taking.result, taking.redactor
+
+
+class _Taking:
+    """One diagnosis on its way; what is there is kept when the rest goes wrong."""
+
+    def __init__(self, namespace: str, where: Where, log_lines: int, began: float, redactor: Redactor) -> None:
+        self._namespace, self._where, self._log_lines, self._began = namespace, where, log_lines, began
+        self.redactor = redactor
+        self.result = Diagnosis(namespace, "", "")
+
+    def gave_up(self, why: str) -> None:
+        """Say what went wrong, in one line, below what is there already."""
+        line = f"this diagnosis is not complete: {why}"
+        text = f"{self.result.text}\n{line}" if self.result.text else self._title("not known", "") + f"\n  {line}"
+        headline = self.result.headline or line
+        self.result = Diagnosis(
+            **{**self.result.to_dict(), "text": text, "headline": headline, "missing": (*self.result.missing, line)}
+        )
+
+    def take(
+        self,
+        api: Api,
+        budget: float,
+        since: float | None,
+        known: Mapping[str, str],
+        directory: Path | None,
+        last: Diagnosis | None,
+    ) -> None:
+        reader = Reader(api, self._namespace, budget)
+        try:
+            self._read(reader, since, known, directory, last)
+        finally:
+            reader.close()
+
+    def _read(
+        self,
+        reader: Reader,
+        since: float | None,
+        known: Mapping[str, str],
+        directory: Path | None,
+        last: Diagnosis | None,
+    ) -> None:
+        home = self._home(reader)
+        raw = reader.core()
+        if "Secret" not in raw:
+            reader.missing.append("values of Secrets are not known, so they are removed by their look only")
+        self.redactor = _redactor(self._namespace, known, raw)
+        objects = {
+            kind: _without_data(items) if kind == "Secret" else self.redactor.clean_tree(items)
+            for kind, items in raw.items()
+        }
+        snapshot = Snapshot(objects, _when(reader.now), _began(reader, since))
+        found = triage(snapshot)
+        signature = hashlib.sha256(repr(found.signature).encode()).hexdigest()[:16]
+        logs = self._logs(reader, found, snapshot)
+        self.result = self._told(reader, found, logs, home, signature, "")
+        if directory is None:
+            return
+        if last is not None and last.signature == signature and last.bundle:
+            self.result = self._told(reader, found, logs, home, signature, last.bundle)
+            return
+        with bundle.folder(directory) as begun:
+            self._bundle(begun, reader, found, snapshot, raw)
+            told = self._told(reader, found, logs, home, signature, str(directory))
+            bundle.write_summary(begun, told)
+        self.result = told
+
+    def _home(self, reader: Reader) -> str:
+        try:
+            home = reader.namespace_object()
+        except ApiError as error:
+            if error.status == 403:
+                return ""
+            raise
+        going = home["metadata"].get("deletionTimestamp")
+        return f"; it is being deleted since {going}" if going else ""
+
+    def _logs(self, reader: Reader, found: Triage, snapshot: Snapshot) -> dict[LogWish, str]:
+        """Of containers in trouble the last lines; of the others what they said while the test ran."""
+        trouble = [wish for wish in found.logs if wish.trouble][:_TROUBLE]
+        healthy = [wish for wish in found.logs if not wish.trouble][:_READ]
+        if not self._log_lines:
+            return {}
+        logs = self._cleaned(reader.logs(trouble, tail=self._log_lines))
+        if snapshot.since is None and trouble:
+            return logs
+        lines = self._log_lines if snapshot.since else min(10, self._log_lines)
+        others = self._cleaned(reader.logs(healthy, tail=lines, since=snapshot.since))
+        said = {wish: text for wish, text in others.items() if text.strip()}
+        ranked = sorted(said, key=lambda wish: -telling(said[wish].splitlines()))
+        return {**logs, **{wish: said[wish] for wish in ranked[:_HEALTHY]}}
+
+    def _cleaned(self, logs: Mapping[LogWish, str]) -> dict[LogWish, str]:
+        return {wish: self.redactor.clean(printable(text)) for wish, text in logs.items()}
+
+    def _bundle(
+        self, begun: Path, reader: Reader, found: Triage, snapshot: Snapshot, raw: Mapping[str, Sequence[Object]]
+    ) -> None:
+        rest = {kind: self.redactor.clean_tree(items) for kind, items in reader.rest(raw).items()}
+        bundle.write_objects(begun, {**snapshot.objects, **rest}, reader.paths)
+        bundle.write_events(begun, snapshot.objects.get("Event", ()))
+        bundle.write_descriptions(begun, snapshot)
+        bundle.write_releases(begun, raw.get("Secret", ()), self.redactor)
+        bundle.write_timeline(begun, snapshot, self._namespace)
+        bundle.write_logs(begun, found.logs, reader, self.redactor)
+
+    def _title(self, headline: str, home: str) -> str:
+        on = f" on {self._where.cluster}" if self._where.cluster else ""
+        return f"namespace {self._namespace}{on}: {headline}{home}"
+
+    def _told(
+        self, reader: Reader, found: Triage, logs: Mapping[LogWish, str], home: str, signature: str, directory: str
+    ) -> Diagnosis:
+        headline = printable(found.headline)
+        missing = [self.redactor.clean(line) for line in reader.missing]
+        footer = [*_missing(missing), *_removed(self.redactor), *self._further(found, directory)]
+        title = self._title(headline, home)
+        text, said = tell(found, logs, title=title, log_lines=self._log_lines, footer=footer)
+        return Diagnosis(
+            self._namespace,
+            headline,
+            self.redactor.clean_values(printable(text)),
+            said=self.redactor.clean_values(printable(said)),
+            bundle=directory,
+            taken=f"{_when(reader.now):%Y-%m-%dT%H:%M:%SZ}",
+            seconds=round(time.monotonic() - self._began, 2),
+            redactions=self.redactor.counts,
+            missing=tuple(missing),
+            signature=signature,
+        )
+
+    def _further(self, found: Triage, directory: str) -> list[str]:
+        lines = ["", f"everything else: {directory}/summary.md"] if directory else []
+        if not self._where.stays:
+            return [*lines, self._where.hint] if self._where.hint else lines
+        kubectl = " ".join(["kubectl", *([self._where.access] if self._where.access else []), "-n", self._namespace])
+        commands = [f"{kubectl} get all,events"]
+        if found.findings:
+            first = found.findings[0]
+            cause = first.verdict.causes[0] if first.verdict.causes else None
+            ref = cause.ref if cause and cause.ref.kind else first.ref
+            commands.insert(0, f"{kubectl} describe {ref.kind.lower()}/{ref.name}")
+            if cause and cause.log and cause.container:
+                previous = " --previous" if cause.log == "previous" else ""
+                commands.insert(0, f"{kubectl} logs {ref.name} -c {cause.container}{previous}")
+        return [*lines, "look further:", *(f"  {command}" for command in commands)]
+
+
+def _redactor(namespace: str, known: Mapping[str, str], raw: Mapping[str, Sequence[Object]]) -> Redactor:
+    """Names are no secrets, whatever a Secret says: a user who is called like the database hides no object."""
+    names = {namespace}
+    for items in raw.values():
+        names.update(str(item["metadata"]["name"]) for item in items)
+    for pod in raw.get("Pod", ()):
+        names.update(str(box.get("name")) for box in (pod.get("spec") or {}).get("containers") or ())
+    values = {**env_values(raw.get("Pod", ())), **secret_values(raw.get("Secret", ())), **known}
+    return Redactor(values, public=names)
+
+
+def _without_data(secrets: Sequence[Object]) -> list[Object]:
+    found: list[Object] = []
+    for secret in secrets:
+        kept = {key: value for key, value in secret.items() if key not in ("data", "stringData")}
+        metadata = {key: value for key, value in (secret.get("metadata") or {}).items() if key != "annotations"}
+        found.append({**kept, "metadata": metadata, "data": dict.fromkeys(secret.get("data") or {}, "***")})
+    return found
+
+
+def _when(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, timezone.utc)
+
+
+def _began(reader: Reader, since: float | None) -> datetime | None:
+    """The test's start on the server's clock; a small difference is the server's whole seconds."""
+    if since is None:
+        return None
+    ahead = reader.now - time.time()
+    return _when(since + (ahead if abs(ahead) > 2.0 else 0.0))
+
+
+def _missing(missing: Sequence[str]) -> list[str]:
+    return ["", "could not be had:", *(f"  {cut(line, 400)}" for line in missing[:10])] if missing else []
+
+
+def _removed(redactor: Redactor) -> list[str]:
+    lines = []
+    if counts := redactor.counts:
+        shown = sorted(counts.items(), key=lambda pair: -pair[1])
+        told = ", ".join(f"{name} ×{count}" for name, count in shown[:6]) + (" …" if len(shown) > 6 else "")
+        lines += ["", f"secrets removed: {sum(counts.values())} ({told})"]
+    if redactor.left_out:
+        lines.append(f"not removed, because objects have the same name: {', '.join(redactor.left_out[:6])}")
+    return lines

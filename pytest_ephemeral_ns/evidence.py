@@ -1,0 +1,84 @@
+"""Evidence of a namespace that failed, taken before it is gone, carried by the error; must never raise or mask one.
+
+PYTEST_DONT_REWRITE
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pytest_ephemeral_ns.errors import EphemeralNsError
+
+if TYPE_CHECKING:
+    from pytest_ephemeral_ns.diagnose import Diagnosis
+    from pytest_ephemeral_ns.namespace import Namespace
+
+__tracebackhide__ = True
+BUDGET = 20.0
+HURRY = 2.0  # seconds, when somebody wants the run to end
+_NAME = "_ephemeral_ns_evidence"
+
+
+def take_evidence(namespace: Namespace, error: BaseException, diagnostics: str) -> None:
+    """Diagnose a namespace whose deploy or set-up failed, and hang the diagnosis on the error.
+
+    Args:
+        namespace: which.
+        error: what went wrong.
+        diagnostics: the setting: ``"never"``, ``"on-failure"`` or ``"always"``.
+    """
+    if diagnostics == "never" or type(error).__name__ == "Skipped":
+        return
+    # pytest's own outcomes are no Exceptions: "Failed" is a failure, the others end the run.
+    calm = isinstance(error, Exception) or type(error).__name__ == "Failed"
+    carry(error, namespace.diagnose(budget=BUDGET if calm else HURRY))
+    clean_error(namespace, error)
+
+
+def carry(error: BaseException, found: Diagnosis) -> None:
+    """Hang a diagnosis on an error, so that whoever reports the error has it."""
+    with contextlib.suppress(AttributeError):  # an exception with __slots__
+        setattr(error, _NAME, found)
+
+
+def carried(error: BaseException | None) -> Diagnosis | None:
+    """Return the diagnosis that an error, or what it was raised from, carries."""
+    for _ in range(20):
+        if error is None:
+            return None
+        found: Diagnosis | None = getattr(error, _NAME, None)
+        if found is not None:
+            return found
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def clean_error(namespace: Namespace, error: BaseException | None) -> None:
+    """Remove the namespace's secrets from our own errors, whose evidence holds log lines."""
+    for _ in range(20):
+        if error is None:
+            return
+        if isinstance(error, EphemeralNsError):
+            error.summary = namespace.clean(error.summary)
+            error.evidence = tuple(namespace.clean(line) for line in error.evidence)
+            error.args = (error.summary,)
+        error = error.__cause__ or error.__context__
+
+
+def tell_error(error: EphemeralNsError) -> dict[str, Any]:
+    """Return an error and what it carries as plain values, for the other processes of the run."""
+    found = carried(error)
+    told = {"error": error.summary, "evidence": list(error.evidence), "command": error.command}
+    return {**told, "diagnosis": found.to_dict() if found else None}
+
+
+def told_error(told: Mapping[str, Any]) -> EphemeralNsError:
+    """Return the error that :func:`tell_error` told."""
+    error = EphemeralNsError(told["error"], evidence=told["evidence"], command=told["command"])
+    if told.get("diagnosis"):
+        from pytest_ephemeral_ns.diagnose import Diagnosis
+
+        carry(error, Diagnosis.from_dict(told["diagnosis"]))
+    return error

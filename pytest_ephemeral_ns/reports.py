@@ -1,0 +1,203 @@
+"""Puts the cluster's side of the story into pytest's reports; this module must never raise into a hook of pytest.
+
+It imports no pytest: reports, items and configurations come from ``plugin.py``.
+
+PYTEST_DONT_REWRITE
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+from pytest_ephemeral_ns.evidence import BUDGET, HURRY, carried
+
+if TYPE_CHECKING:
+    from pytest_ephemeral_ns.diagnose import Diagnosis
+    from pytest_ephemeral_ns.namespace import Namespace
+    from pytest_ephemeral_ns.run import Run
+    from pytest_ephemeral_ns.settings import Settings
+
+ATTRIBUTE = "ephemeral_ns"  # of a report: a list of plain values, which xdist carries to the controller
+_TOLD: dict[str, tuple[str, str]] = {}  # namespace → signature and test of the report that tells all
+_SAID = 8 * 1024  # bytes of logs in a report that refers to another
+_DEPTH = 8
+
+
+def tell_failure(item: Any, call: Any, report: Any, namespaces: Sequence[Namespace], settings: Settings | None) -> None:
+    """Diagnose the namespaces of a test that failed, and put it into its report.
+
+    Args:
+        item: the test.
+        call: the phase that failed.
+        report: its report; a section, properties and an attribute are added.
+        namespaces: those that live, and that the test uses.
+        settings: of the run; ``None`` when nobody gave any.
+    """
+    for namespace in namespaces:
+        namespace.mark_failed(item.nodeid)
+    if settings is None or not settings.enabled or settings.diagnostics == "never":
+        return
+    try:
+        if _comes_again(item):
+            return  # the last attempt tells it
+        error = call.excinfo.value if call.excinfo else None
+        _tell(item, call, report, [*_diagnoses(error, call, item, namespaces)], settings)
+        for namespace in namespaces:
+            _clean(report, namespace.clean)
+    except Exception as error:
+        _add_section(report, "ephemeral-ns", f"no diagnosis: {type(error).__name__}: {error}")
+
+
+def _comes_again(item: Any) -> bool:
+    """Whether pytest-rerunfailures will run the test once more."""
+    marker = item.get_closest_marker("flaky")
+    wanted = marker.kwargs.get("reruns", marker.args[0] if marker.args else 1) if marker else None
+    if wanted is None:
+        wanted = getattr(item.config.option, "reruns", None) or 0
+    return bool(getattr(item, "execution_count", 0)) and item.execution_count <= int(wanted)
+
+
+def _diagnoses(
+    error: BaseException | None, call: Any, item: Any, namespaces: Sequence[Namespace]
+) -> Iterator[tuple[Diagnosis, str]]:
+    """Yield what is known of each namespace, and the cluster's name."""
+    found = carried(error)
+    if found is not None:
+        yield found, ""
+    ends = time.monotonic() + BUDGET
+    for namespace in namespaces:
+        if found is None or namespace.name != found.namespace:
+            left = max(HURRY, ends - time.monotonic())
+            yield namespace.diagnose(since=_began(item, call), budget=left), namespace.cluster_name
+
+
+def _began(item: Any, call: Any) -> float:
+    """When the test began: its set-up, or this phase where nobody knows."""
+    return float(getattr(item, "_ephemeral_ns_began", call.start))
+
+
+def _tell(item: Any, call: Any, report: Any, found: Sequence[tuple[Diagnosis, str]], settings: Settings) -> None:
+    told: list[dict[str, Any]] = []
+    for diagnosis, cluster in found:
+        first = _TOLD.get(diagnosis.namespace)
+        text = diagnosis.text
+        if first and first[0] == diagnosis.signature:
+            text = _refer(diagnosis, first[1], same=first[1] == item.nodeid)
+        else:
+            _TOLD[diagnosis.namespace] = (diagnosis.signature, item.nodeid)
+        _add_section(report, f"ephemeral-ns: {diagnosis.namespace}", text)
+        _add_attachments(item.config, report, f"ephemeral-ns {diagnosis.namespace}", text)
+        _add_properties(item, call, report, _properties(diagnosis, cluster, settings))
+        told.append({"namespace": diagnosis.namespace, "headline": diagnosis.headline, "text": text})
+        told[-1]["bundle"] = diagnosis.bundle
+    if told:
+        setattr(report, ATTRIBUTE, told)
+
+
+def _refer(diagnosis: Diagnosis, first: str, same: bool) -> str:
+    """A report for a state that another report has told already: what this test's own time adds."""
+    from pytest_ephemeral_ns.diagnose.words import cut
+
+    where = "above" if same else f"in the report of {first}"
+    lines = [f"namespace {diagnosis.namespace}: {diagnosis.headline}", f"nothing has changed in it since; see {where}"]
+    if diagnosis.said and not same:
+        lines += ["", cut(diagnosis.said, _SAID)]
+    return "\n".join([*lines, *([f"everything else: {diagnosis.bundle}/summary.md"] if diagnosis.bundle else [])])
+
+
+def _properties(diagnosis: Diagnosis, cluster: str, settings: Settings) -> list[tuple[str, str]]:
+    found = [("ephemeral-ns-namespace", diagnosis.namespace)]
+    found += [("ephemeral-ns-cluster", cluster)] if cluster else []
+    found += [("ephemeral-ns-bundle", diagnosis.bundle)] if diagnosis.bundle else []
+    if settings.keep != "never" and not settings.reuse:
+        until = datetime.now(timezone.utc) + timedelta(seconds=settings.keep_ttl)
+        found.append(("ephemeral-ns-preserved-until", f"{until:%Y-%m-%dT%H:%M:%SZ}"))
+    return found
+
+
+def _add_properties(item: Any, call: Any, report: Any, properties: Sequence[tuple[str, str]]) -> None:
+    """To the item, from which JUnit takes them in the report of the tear-down; that one has its own copy already."""
+    for pair in properties:
+        if pair not in item.user_properties:
+            item.user_properties.append(pair)
+        if call.when == "teardown" and pair not in report.user_properties:
+            report.user_properties.append(pair)
+
+
+def _add_section(report: Any, title: str, text: str) -> None:
+    """Into ``longrepr``, which every reader of reports shows; beside it, where it is only a text."""
+    if hasattr(report.longrepr, "addsection"):
+        report.longrepr.addsection(title, text)
+    elif isinstance(report.longrepr, str):
+        report.longrepr = f"{report.longrepr}\n\n---- {title} ----\n{text}"
+    else:
+        report.sections.append((title, text))
+
+
+def _add_attachments(config: Any, report: Any, title: str, text: str) -> None:
+    """For pytest-html and Allure, where they are at work."""
+    if config.pluginmanager.getplugin("html") and getattr(config.option, "htmlpath", None):
+        import pytest_html
+
+        report.extras = [*getattr(report, "extras", []), pytest_html.extras.text(text, name=title)]
+    if config.pluginmanager.hasplugin("allure_pytest") and getattr(config.option, "allure_report_dir", None):
+        import allure
+
+        allure.attach(text, title, allure.attachment_type.TEXT)
+
+
+def _clean(report: Any, clean: Callable[[str], str]) -> None:
+    """Remove the values of the namespace's Secrets from what the test printed and from its traceback."""
+    report.sections = [(title, clean(text)) for title, text in report.sections]
+    if isinstance(report.longrepr, str):
+        report.longrepr = clean(report.longrepr)
+    else:
+        _clean_inside(report.longrepr, clean, _DEPTH)
+
+
+def _clean_inside(value: Any, clean: Callable[[str], str], depth: int) -> Any:
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, (list, tuple)) and depth:
+        return type(value)([_clean_inside(item, clean, depth - 1) for item in value])
+    if depth and type(value).__module__.startswith("_pytest."):
+        for name, inner in list(vars(value).items()):
+            setattr(value, name, _clean_inside(inner, clean, depth - 1))
+    return value
+
+
+def tell_crash(report: Any, run: Run) -> None:
+    """Diagnose the namespaces of a worker that crashed, and put it into the report of the test that it ran.
+
+    Args:
+        report: xdist's report of the crash.
+        run: the whole run, as its controller sees it.
+    """
+    try:
+        if run.settings.diagnostics != "never" and run.touched:
+            for found in _of_worker(run, report.node.gateway.id):
+                _add_section(report, f"ephemeral-ns: {found.namespace}", found.text)
+                told = {"namespace": found.namespace, "headline": found.headline, "text": found.text}
+                setattr(report, ATTRIBUTE, [*getattr(report, ATTRIBUTE, []), {**told, "bundle": found.bundle}])
+    except Exception as error:
+        _add_section(report, "ephemeral-ns", f"no diagnosis: {type(error).__name__}: {error}")
+    finally:
+        run.close()
+
+
+def _of_worker(run: Run, worker: str) -> Iterator[Diagnosis]:
+    from pathlib import Path
+
+    from pytest_ephemeral_ns.diagnose import Where, diagnose
+    from pytest_ephemeral_ns.rules.naming import RUN, WORKER
+
+    where = Where(run.cluster.name, run.cluster.access, run.settings.keep != "never")
+    for item in run.api.list("/api/v1/namespaces", label_selector=f"{RUN}={run.seat.run_id},{WORKER}={worker}"):
+        name = item["metadata"]["name"]
+        if item["metadata"].get("deletionTimestamp"):
+            continue
+        folder = Path(run.settings.artifacts) / run.seat.run_id / name
+        yield diagnose(run.api, name, where=where, directory=folder, log_lines=run.settings.log_lines)[0]
