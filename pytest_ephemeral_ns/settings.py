@@ -15,6 +15,7 @@ from typing import Any
 
 from pytest_ephemeral_ns.errors import UsageError
 from pytest_ephemeral_ns.knobs import BY_NAME, KNOBS, LISTS, Kind, Knob
+from pytest_ephemeral_ns.rules.durations import format_duration, parse_duration
 from pytest_ephemeral_ns.rules.retention import Policy
 
 __all__ = ["BY_NAME", "KNOBS", "Given", "Knob", "Settings", "load", "read"]
@@ -56,7 +57,7 @@ class Settings:
     def describe(self) -> list[str]:
         """Return one line per value that is not a default: ``"scope: function (--ephemeral-ns-scope)"``."""
         return [
-            f"{name}: {_shown(getattr(self, name))} ({source})"
+            f"{name}: {_shown(name, getattr(self, name))} ({source})"
             for name, source in self.provenance.items()
             if name != "enabled"
         ]
@@ -193,17 +194,13 @@ def _text(knob: Knob, given: Given) -> str:
     return str(given.value).strip()
 
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
 def _duration(knob: Knob, given: Given) -> float:
     text = str(given.value).strip()
-    if re.fullmatch(r"\d+(\.\d+)?", text):
-        seconds = float(text)
-    elif re.fullmatch(r"(\d+(\.\d+)?[smhd])+", text):
-        seconds = sum(float(n) * _UNITS[unit] for n, unit in re.findall(r"(\d+(?:\.\d+)?)([smhd])", text))
-    else:
-        raise _wrong(given, text, "is not a duration such as 90s, 5m, 2h, 1d, 1h30m or plain seconds", knob)
+    try:
+        seconds = parse_duration(text)
+    except UsageError:
+        problem = "is not a duration such as 90s, 5m, 2h, 1d, 1h30m or plain seconds"
+        raise _wrong(given, text, problem, knob) from None
     if seconds <= 0:
         raise _wrong(given, text, "is not longer than 0 seconds", knob)
     return seconds
@@ -287,5 +284,7 @@ def _check_together(settings: Settings) -> None:
         )
 
 
-def _shown(value: object) -> str:
+def _shown(name: str, value: object) -> str:
+    if BY_NAME[name].kind == "duration":
+        return format_duration(float(str(value)))
     return ", ".join(value) if isinstance(value, tuple) else str(value)

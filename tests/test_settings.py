@@ -126,4 +126,4 @@ def test_the_written_default_is_the_real_one(knob):
 
 def test_describe_says_where_a_value_came_from(tmp_path):
     settings = load({"enabled": True}, {"EPHEMERAL_NS_TIMEOUT": "90s"}, {}, cwd=tmp_path)
-    assert settings.describe() == ["timeout: 90.0 (EPHEMERAL_NS_TIMEOUT)"]
+    assert settings.describe() == ["timeout: 1m30s (EPHEMERAL_NS_TIMEOUT)"]

@@ -32,7 +32,7 @@ def test_the_header_says_where_a_value_came_from(pytester, run_pytest, monkeypat
     result.stdout.fnmatch_lines(
         [
             "ephemeral-ns: *cluster: current (--ephemeral-ns-cluster)*scope: function (--ephemeral-ns-scope)*"
-            "timeout: 90.0 (EPHEMERAL_NS_TIMEOUT)*ttl: 10800.0 (tox.ini)*"
+            "timeout: 1m30s (EPHEMERAL_NS_TIMEOUT)*ttl: 3h (tox.ini)*"
         ]
     )
 
