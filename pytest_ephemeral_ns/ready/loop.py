@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from pytest_ephemeral_ns.kube.discovery import Discovery
     from pytest_ephemeral_ns.kube.watch import Watcher
 
-WINDOW = 1.2
+WINDOW = 1.0
 """Seconds that a failure waits for others, so that one report names all causes."""
-_CALM = 0.02  # between two looks: a burst of events is one change
+_CALM = 0.03  # from one look to the next: a burst of events is one change
 _LONGEST = 5.0
 _TICK = 1.0
 
@@ -96,7 +96,7 @@ def wait_ready(
 
     window, tell = 0.0, _Teller(on_progress)
     while True:
-        seen = watcher.changed(0, 0)
+        seen, looked = watcher.changed(0, 0), time.monotonic()
         verdicts = judge.look()
         tell(verdicts, judge.now)
         if all(item.ready for item in verdicts.values()):
@@ -113,14 +113,13 @@ def wait_ready(
         longest = _TICK if on_progress or view.reads else _LONGEST
         pause = min(judge.pause(verdicts), window - time.monotonic() if window else longest, longest)
         _block(watcher, seen, deadline.sooner(max(0.0, pause)))
+        time.sleep(max(0.0, looked + _CALM - time.monotonic()))
 
 
 def _block(watcher: Watcher, seen: int, seconds: float) -> None:
-    """Block until something changed; what comes within a few milliseconds after it is looked at together with it."""
     began = time.monotonic()
     if watcher.changed(seen, seconds) == seen and time.monotonic() - began < seconds / 2:
         raise UsageError("the watches of this wait were closed while it ran: its namespace has been released")
-    time.sleep(_CALM)
 
 
 class _Teller:

@@ -1,0 +1,260 @@
+"""Claim: ready is said ≤ 50 ms after it is so, a failure ≤ 2 s after it shows, where others wait on or say success.
+
+Helm installs a chart with ``--wait``; everybody else watches the same objects at the same time. "Shows" is the moment
+at which a plain watch of our own sees the words in question.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.measure import Sample
+from benchmarks.waiting_cases import FAILURES, deployment, many
+from pytest_ephemeral_ns.clusters import embedded
+from pytest_ephemeral_ns.clusters.cluster import Cluster
+from pytest_ephemeral_ns.clusters.embedded.images import ensure_images
+from pytest_ephemeral_ns.clusters.embedded.node import missing
+from pytest_ephemeral_ns.deadline import Deadline
+from pytest_ephemeral_ns.errors import ApiError, NotReady
+from pytest_ephemeral_ns.kube.api import Api
+from pytest_ephemeral_ns.kube.stream import Stream
+from pytest_ephemeral_ns.kube.tools import find
+from pytest_ephemeral_ns.kube.watch import Watcher
+from pytest_ephemeral_ns.ready import wait_ready
+from pytest_ephemeral_ns.rules.objects import Ref
+
+LIMIT = 20.0
+ROUNDS = 10
+AT_ONCE = 3
+OURS, HELM, ROLLOUT, WAIT, CLIENT = "ours", "helm --wait", "kubectl rollout status", "kubectl wait", "kr8s"
+_number = itertools.count()
+_CLIENT = """
+import sys, kr8s
+from kr8s.objects import Deployment
+api = kr8s.api(kubeconfig=sys.argv[1])
+Deployment.get("api", namespace=sys.argv[2], api=api).wait("condition=Available", timeout=float(sys.argv[3]))
+"""
+
+
+@dataclass
+class End:
+    """How one contestant's wait ended."""
+
+    at: float
+    ready: bool
+    told: str = ""
+
+
+@dataclass
+class Race:
+    """One set of objects, everybody's end, and when the words first showed."""
+
+    shown: float = 0.0
+    ends: dict[str, End] = field(default_factory=dict)
+
+    def after(self, name: str) -> float:
+        """Return the seconds from the first sight to this contestant's end."""
+        return max(0.0, self.ends[name].at - self.shown)
+
+
+def run() -> list[Sample]:
+    """Let everybody wait for the same objects."""
+    if missing():
+        return []
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["EPHEMERAL_NS_STATE_DIR"] = folder
+        cluster = embedded.up("waiting", nodes="real", owner_pid=os.getpid(), progress=lambda line: None)
+        try:
+            embedded.load("waiting", ensure_images(("busybox:1.36",)))
+            return compare(cluster, Path(folder))
+        finally:
+            embedded.down("waiting")
+            del os.environ["EPHEMERAL_NS_STATE_DIR"]
+
+
+def compare(cluster: Cluster, folder: Path) -> list[Sample]:
+    """Return all figures of this cluster."""
+    good = [race(cluster, folder, deployment(), '"status": "True", "type": "Available"') for _ in range(ROUNDS)]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        bad = list(pool.map(lambda case: race(cluster, folder, case.manifest, case.shows), FAILURES))
+    return [*_reactions(good), *_verdicts(bad), *_requests(cluster)]
+
+
+def _reactions(races: list[Race]) -> list[Sample]:
+    samples: list[Sample] = []
+    for other in (HELM, ROLLOUT, WAIT, CLIENT):
+        found = [each for each in races if other in each.ends]
+        if found:
+            samples.append(Sample("ready → told, ours", tuple(each.after(OURS) for each in found)))
+            samples.append(Sample(f"ready → told, {other}", tuple(each.after(other) for each in found)))
+    return samples
+
+
+def _verdicts(races: list[Race]) -> list[Sample]:
+    """Who says "ready" of what can never be ready gets the whole limit, and is counted."""
+    samples: list[Sample] = []
+    for other in (HELM, ROLLOUT, WAIT, CLIENT):
+        found = [each for each in races if other in each.ends and each.shown]
+        if not found:
+            continue
+        wrong = sum(each.ends[other].ready for each in found)
+        values = tuple(LIMIT if each.ends[other].ready else each.after(other) for each in found)
+        ours = sum(each.ends[OURS].ready for each in found)
+        samples.append(
+            Sample(
+                f"failure → told, ours ({ours} of {len(found)} called ready)", tuple(each.after(OURS) for each in found)
+            )
+        )
+        samples.append(Sample(f"failure → told, {other} ({wrong} of {len(found)} called ready)", values))
+    return samples
+
+
+def race(cluster: Cluster, folder: Path, manifest: str, shows: str) -> Race:
+    """Let Helm install one manifest, and everybody wait for it; return how it went."""
+    name = f"race-{next(_number)}"
+    chart = _chart(folder / name, manifest)
+    found = Race()
+    with (
+        Api(cluster.connection) as api,
+        Watcher(api) as watcher,
+        _namespace(api, name),
+        _sight(api, name, shows, found),
+    ):
+        threads = [threading.Thread(target=_program, args=(found, HELM, _helm(cluster, name, chart)))]
+        threads[0].start()
+        _appear(api, name)
+        commands = {ROLLOUT: _kubectl(cluster, name, "rollout", "status"), WAIT: _kubectl(cluster, name, "wait")}
+        if importlib.util.find_spec("kr8s"):
+            commands[CLIENT] = [sys.executable, "-c", _CLIENT, str(cluster.kubeconfig), name, str(LIMIT)]
+        threads += [threading.Thread(target=_program, args=(found, *item)) for item in commands.items()]
+        for thread in threads[1:]:
+            thread.start()
+        _ours(api, watcher, name, found)
+        for thread in threads:
+            thread.join()
+    return found
+
+
+def _ours(api: Api, watcher: Watcher, namespace: str, found: Race) -> None:
+    try:
+        ref = Ref("apps/v1", "Deployment", "api")
+        wait_ready(api, watcher, namespace, [ref], deadline=Deadline.after(LIMIT))
+        found.ends[OURS] = End(time.monotonic(), ready=True)
+    except NotReady as error:
+        found.ends[OURS] = End(time.monotonic(), ready=False, told=error.summary)
+
+
+def _program(found: Race, name: str, command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LIMIT * 3)
+    found.ends[name] = End(time.monotonic(), done.returncode == 0, done.stderr[-200:])
+
+
+def _helm(cluster: Cluster, namespace: str, chart: Path) -> list[str]:
+    where = ["--kubeconfig", str(cluster.kubeconfig), "-n", namespace]
+    return [str(find("helm")), "upgrade", "--install", "race", str(chart), "--wait", f"--timeout={LIMIT:g}s", *where]
+
+
+def _kubectl(cluster: Cluster, namespace: str, *words: str) -> list[str]:
+    where = ["--kubeconfig", str(cluster.kubeconfig), "-n", namespace, f"--timeout={LIMIT:g}s"]
+    condition = ["--for=condition=Available"] if words == ("wait",) else []
+    return [str(find("kubectl")), *words, "deployment/api", *condition, *where]
+
+
+def _chart(folder: Path, manifest: str) -> Path:
+    (folder / "templates").mkdir(parents=True)
+    (folder / "Chart.yaml").write_text("apiVersion: v2\nname: race\nversion: 0.1.0\n")
+    (folder / "templates" / "all.yaml").write_text(manifest)
+    return folder
+
+
+@contextmanager
+def _namespace(api: Api, name: str) -> Iterator[None]:
+    api.create("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    account = f"/api/v1/namespaces/{name}/serviceaccounts/default"
+    while api.find(account) is None:
+        time.sleep(0.01)
+    try:
+        yield
+    finally:
+        api.delete(f"/api/v1/namespaces/{name}")
+
+
+def _appear(api: Api, name: str) -> None:
+    path = f"/apis/apps/v1/namespaces/{name}/deployments/api"
+    while api.find(path) is None:
+        time.sleep(0.005)
+
+
+@contextmanager
+def _sight(api: Api, namespace: str, shows: str, found: Race) -> Iterator[None]:
+    """Note when the words are first seen in any object, as a plain watch hears of it."""
+    base = f"/apis/apps/v1/namespaces/{namespace}", f"/api/v1/namespaces/{namespace}"
+    paths = [f"{base[0]}/deployments", f"{base[0]}/replicasets", f"{base[1]}/pods", f"{base[1]}/events"]
+    streams = [api.stream(path, params={"watch": True}) for path in paths]
+    threads = [threading.Thread(target=_read, args=(stream, shows, found)) for stream in streams]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        for stream in streams:
+            stream.close()
+        for thread in threads:
+            thread.join()
+
+
+def _read(stream: Stream, shows: str, found: Race) -> None:
+    try:
+        with stream as lines:
+            for line in lines:
+                at = time.monotonic()
+                obj = json.loads(line)["object"]
+                told = {key: value for key, value in obj.items() if key not in ("metadata", "spec")}
+                if shows in json.dumps(told, sort_keys=True):
+                    found.shown = min(found.shown or at, at)
+    except ApiError:
+        return  # closed
+
+
+def _requests(cluster: Cluster) -> list[Sample]:
+    """Count what each asks the API server for a deployment of 50 objects that is ready."""
+    name = "many"
+    counts: dict[str, float] = {}
+    with Api(cluster.connection) as api, _namespace(api, name):
+        program = str(find("kubectl"))
+        where = ["--kubeconfig", str(cluster.kubeconfig), "-n", name]
+        subprocess.run([program, "apply", "-f", "-", *where], input=many(), text=True, check=True, capture_output=True)
+        refs = [Ref("apps/v1", "Deployment", f"d{number}") for number in range(25)]
+        refs += [Ref("v1", "ConfigMap", f"c{number}", name, "stored") for number in range(25)]
+        with Watcher(api) as watcher:
+            before = api.requests
+            wait_ready(api, watcher, name, refs, deadline=Deadline.after(120))
+            counts[OURS] = api.requests - before
+        for words in (["rollout", "status"], ["wait", "--for=condition=Available"]):
+            counts["kubectl " + words[0]] = sum(
+                _logged([program, *words, f"deployment/d{n}", *where]) for n in range(25)
+            )
+    samples: list[Sample] = []
+    for other, value in counts.items():
+        if other != OURS:
+            samples.append(Sample("requests for 50 objects, ours", (counts[OURS],), "requests"))
+            samples.append(Sample(f"requests for 50 objects, {other}", (value,), "requests"))
+    return samples
+
+
+def _logged(command: list[str]) -> int:
+    done = subprocess.run([*command, "-v=6"], capture_output=True, text=True, check=False, timeout=120)
+    return sum(("verb=" in line or " GET " in line) and "http" in line for line in done.stderr.splitlines())
