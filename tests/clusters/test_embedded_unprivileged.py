@@ -124,10 +124,10 @@ def test_up_use_kill_up_again_down(machine: Machine) -> None:
     eventually(lambda: processes_of(machine.state) == {})
 
     machine.run("up", "--nodes", "none")
-    ports = machine.run("status")["ports"].values()
+    port = machine.run("status")["port"]
     assert machine.run("down") is True
     assert processes_of(machine.state) == {}
-    assert not any(is_open(port) for port in ports)
+    assert not is_open(port)
 
 
 def test_a_real_node_is_refused_with_every_reason(machine: Machine) -> None:

@@ -30,8 +30,6 @@ _CLIENTS = (
 def write_all(pki: Path, *, server_names: Sequence[str], node: tuple[str, str] | None = None) -> None:
     """Write every key and certificate of a new cluster.
 
-    etcd has an authority of its own: whoever holds a credential for the API server must not get at the store below it.
-
     Args:
         pki: the folder, made with mode 0700; files get 0600.
         server_names: what the API server is reached by: host names and addresses.
@@ -43,9 +41,9 @@ def write_all(pki: Path, *, server_names: Sequence[str], node: tuple[str, str] |
     import trustme
 
     pki.mkdir(mode=0o700, parents=True, exist_ok=True)
-    cluster, store = trustme.CA(), trustme.CA()
-    _write_authority(pki, "ca", cluster)
-    _write_authority(pki, "etcd-ca", store)
+    cluster = trustme.CA()
+    write_private(pki / "ca.crt", cluster.cert_pem.bytes())
+    write_private(pki / "ca.key", cluster.private_key_pem.bytes())
     _write_leaf(pki, "apiserver", cluster.issue_cert(*server_names, common_name="kube-apiserver"))
     for name, common_name, organization in _CLIENTS:
         leaf = cluster.issue_cert(f"{name}.invalid", common_name=common_name, organization_name=organization)
@@ -53,7 +51,6 @@ def write_all(pki: Path, *, server_names: Sequence[str], node: tuple[str, str] |
     if node:
         leaf = cluster.issue_cert(*node, common_name=f"system:node:{node[0]}", organization_name="system:nodes")
         _write_leaf(pki, "kubelet", leaf)
-    _write_leaf(pki, "etcd", store.issue_cert("127.0.0.1", "localhost", common_name="etcd"))
     _write_service_account_key(pki)
 
 
@@ -96,11 +93,6 @@ def write_private(path: Path, content: bytes) -> None:
     except OSError:
         partial.unlink(missing_ok=True)
         raise
-
-
-def _write_authority(pki: Path, name: str, authority: trustme.CA) -> None:
-    write_private(pki / f"{name}.crt", authority.cert_pem.bytes())
-    write_private(pki / f"{name}.key", authority.private_key_pem.bytes())
 
 
 def _write_leaf(pki: Path, name: str, leaf: trustme.LeafCert) -> None:

@@ -107,7 +107,7 @@ def status(name: str = "default") -> dict[str, Any]:
 
     Returns:
         ``name``, ``phase`` (``"absent"`` if there is none, ``"lost"`` if its supervisor was killed), ``nodes``,
-        ``server``, ``kubeconfig``, ``logs``, ``pid``, ``ports``, ``restarts``, ``containment``, ``error``, ``version``.
+        ``server``, ``kubeconfig``, ``logs``, ``pid``, ``port``, ``restarts``, ``containment``, ``error``, ``version``.
     """
     home = Home.of(name)
     known = Status.read(home)
@@ -123,7 +123,7 @@ def status(name: str = "default") -> dict[str, Any]:
         "kubeconfig": str(home.kubeconfig),
         "logs": str(home.logs),
         "pid": known.supervisor.pid if known.supervisor else None,
-        "ports": dict(known.ports),
+        "port": known.port,
         "restarts": dict(known.restarts),
         "containment": known.containment,
         "error": dict(known.error),
@@ -217,7 +217,7 @@ def _start(home: Home, spec: Spec, progress: Progress) -> Status:
     package_root = str(Path(__file__).resolve().parents[3])
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH")]))}
     command = [sys.executable, "-m", "pytest_ephemeral_ns.clusters.embedded.supervisor", str(home.path)]
-    child = processes.spawn(command, log=home.log("supervisor"), cwd=home.path, env=env, die_with_parent=False)
+    child = processes.spawn(command, log=home.log("supervisor"), cwd=home.path, env=env, component=False)
     try:
         return _follow(home, child, Deadline.after(spec.timeout + 10), progress)
     except BaseException:  # also Ctrl-C: a cluster that nobody waits for must not stay

@@ -156,7 +156,7 @@ def describe_exit(code: int) -> str:
 
 
 def spawn(
-    argv: Sequence[str], *, log: Path, cwd: Path, env: Mapping[str, str], die_with_parent: bool = True
+    argv: Sequence[str], *, log: Path, cwd: Path, env: Mapping[str, str], component: bool = True
 ) -> subprocess.Popen[bytes]:
     """Start a program in a session of its own, its output appended to ``log``.
 
@@ -165,7 +165,8 @@ def spawn(
         log: where stdout and stderr go; mode 0600.
         cwd: its working directory.
         env: all of its environment.
-        die_with_parent: on Linux, whether the kernel ends it when this thread's process ends, in whatever way.
+        component: whether it belongs to this process: what it makes on disk is private, and on Linux the kernel ends
+            it when this process ends, in whatever way.
 
     Raises:
         OSError: it could not be started.
@@ -182,7 +183,8 @@ def spawn(
             cwd=cwd,
             env=dict(env),
             start_new_session=True,
-            preexec_fn=containment.die_with_parent if die_with_parent else None,
+            preexec_fn=containment.die_with_parent if component else None,
+            umask=0o077 if component else -1,
         )
     finally:
         os.close(descriptor)

@@ -88,6 +88,21 @@ class RealNode:
         node_ready = probe.has_condition(f"/api/v1/nodes/{self.spec.name}", "Ready")
         return node_ready and probe.has_condition(_DNS, "Available")
 
+    def obstacles(self, probe: Probe) -> list[str]:
+        """Return what the cluster itself says about why the node or its DNS is not ready, and where the logs are."""
+        said = []
+        status, found = probe.request("GET", f"/api/v1/nodes/{self.spec.name}")
+        if status != 200:
+            said.append(f"node {self.spec.name} has not registered itself")
+        else:
+            ready = [one for one in found["status"].get("conditions") or [] if one["type"] == "Ready"]
+            said += [f"node {self.spec.name}: Ready={one['status']}: {one.get('message', '')}" for one in ready]
+        _, found = probe.request("GET", "/api/v1/namespaces/kube-system/events?limit=200")
+        events = found.get("items", []) if isinstance(found, dict) else []
+        warnings = [one for one in events if one.get("type") == "Warning"]
+        said += [f"{one['involvedObject'].get('name')}: {one['reason']}: {one['message']}" for one in warnings[-5:]]
+        return [*said, f"logs: {self.spec.logs}"]
+
     def ended(self) -> bool:
         """Whether it was started and has ended by itself."""
         return self.process is not None and self.process.unshare.poll() is not None

@@ -157,7 +157,7 @@ class Status:
         message: what it is doing now, for people.
         supervisor: the process that everything else of the cluster ends with.
         processes: the components; all of them are named for the case that they outlive the supervisor.
-        ports: host ports by what they are for.
+        port: where the API server listens on this machine; nothing else does.
         server: ``https://host:port`` of the API server; empty as long as that is open.
         nodes: ``"real"``, ``"simulated"`` or ``"none"``.
         network: index of the cluster's address ranges; ``None`` without a real node.
@@ -171,7 +171,7 @@ class Status:
     message: str = ""
     supervisor: ProcessId | None = None
     processes: Mapping[str, ProcessId] = field(default_factory=dict)
-    ports: Mapping[str, int] = field(default_factory=dict)
+    port: int = 0
     server: str = ""
     nodes: str = "none"
     network: int | None = None

@@ -43,6 +43,10 @@ class Stopped(Exception):
     """Somebody wants the cluster to end while it is still starting."""
 
 
+class TooSlow(ClusterError):
+    """A component is still not ready when the time is over."""
+
+
 class Supervisor:
     """One cluster.
 
@@ -52,6 +56,7 @@ class Supervisor:
 
     def __init__(self, home: Home) -> None:
         self.home = home
+        self.began = time.monotonic()
         self.spec = Spec.read(home)
         self.running = Running(home)
         self.node: RealNode | None = None
@@ -108,11 +113,11 @@ class Supervisor:
             # This machine's end of the link is an address that both sides have, and nobody else: not 0.0.0.0, which
             # would open the API server to the whole network, and not loopback, which the node could not reach.
             address, pods, network = ranges.host_ip, ranges.pods, ranges.index
-        ports = control_plane.free_ports(address)
-        return Plan(self.home, Path(self.spec.bin_dir), self.spec.nodes, address, ports, pods, network)
+        port = control_plane.free_port(address)
+        return Plan(self.home, Path(self.spec.bin_dir), self.spec.nodes, address, port, pods, network)
 
     def _start_api_server(self, plan: Plan, deadline: Deadline) -> None:
-        self._say(ports=plan.ports, network=plan.network, message="writing certificates")
+        self._say(port=plan.port, network=plan.network, message="writing certificates")
         node = (self.node.spec.name, self.node.spec.node_ip) if self.node else None
         certificates.write_all(self.home.pki, server_names=plan.server_names, node=node)
         for client in ("controller-manager", "scheduler", "kwok"):
@@ -139,8 +144,15 @@ class Supervisor:
             account = "/api/v1/namespaces/default/serviceaccounts/default"
             self._until(lambda: probe.exists(account), deadline, "kube-controller-manager")
             if self.node:
-                self._say(message="waiting for the node and its DNS")
-                self._until(lambda: self._node_ready(probe), deadline, "node")
+                self._await_node(self.node, probe, deadline)
+
+    def _await_node(self, node: RealNode, probe: Probe, deadline: Deadline) -> None:
+        self._say(message="waiting for the node and its DNS")
+        try:
+            self._until(lambda: self._node_ready(probe), deadline, "node")
+        except TooSlow as error:
+            obstacles = node.obstacles(probe)
+            raise ClusterError(error.summary, evidence=obstacles, command=f"less {node.spec.logs}/*") from None
 
     def _start_simulation(self, plan: Plan, probe: Probe, deadline: Deadline) -> None:
         from pytest_ephemeral_ns.clusters.embedded import simulated
@@ -187,7 +199,7 @@ class Supervisor:
         while not done():
             self.running.refuse_dead()
             if deadline.expired:
-                raise ClusterError(
+                raise TooSlow(
                     f"{component} is not ready after {deadline.budget:g} s",
                     evidence=self.running.evidence(component),
                     command=f"less {self.home.log(component)}",
@@ -252,6 +264,9 @@ class Supervisor:
         return 1
 
     def _say(self, **changes: object) -> None:
+        if "message" in changes:
+            sys.stderr.write(f"{time.monotonic() - self.began:8.3f} s  {changes['message']}\n")
+            sys.stderr.flush()
         self.status = self.status.with_(**changes)
         self.status.write(self.home)
 
