@@ -7,34 +7,28 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 from pytest_ephemeral_ns.deadline import Deadline
+from pytest_ephemeral_ns.ending import finish
 from pytest_ephemeral_ns.errors import EphemeralNsError, UsageError
 from pytest_ephemeral_ns.evidence import take_evidence, tell_error, told_error
 from pytest_ephemeral_ns.facts import identity
-from pytest_ephemeral_ns.keeping import Kept, keep_if_wanted, kept
+from pytest_ephemeral_ns.keeping import keep_if_wanted
 from pytest_ephemeral_ns.namespace import Namespace, Setting, Source
 from pytest_ephemeral_ns.provision import (
     NAMESPACES,
     Record,
-    Sweep,
     create_namespace,
     delete_namespace,
-    sweep,
-    wait_deleted,
     wait_usable,
 )
-from pytest_ephemeral_ns.reap import leftovers, survey
-from pytest_ephemeral_ns.rules.naming import WORKER
-from pytest_ephemeral_ns.rules.retention import is_kept
 from pytest_ephemeral_ns.run import Run, Seat
 from pytest_ephemeral_ns.settings import BY_NAME, Settings, load
 
@@ -147,6 +141,7 @@ def release(run: Run, namespace: Namespace) -> None:
     if run.settings.reuse:
         return
     run.heart.remove(record.name)
+    run.write(f"released/{record.name}", {})
     problem = _keep_or_delete(run, record, namespace.failures[0] if namespace.failures else "")
     if problem:
         run.warn(problem)
@@ -252,98 +247,6 @@ def check(settings: Settings) -> None:
 
     check_template(settings.name)
     plan(settings.deploy, helm_values=settings.helm_values, helm_set=settings.helm_set)
-
-
-def finish(run: Run) -> Ending:
-    """End a run: sweep what its processes left, stop the cluster that it started, remove its folder.
-
-    Called once, by the process that began the run, after all others are gone. Never raises.
-
-    Returns:
-        What the sweep did, what is kept, and every warning of every process of the run.
-    """
-    swept, stays, over = Sweep(), [], 0
-    try:
-        if run.touched:
-            swept = _swept(run)
-            stays = kept(run)
-            over = _leftovers_of_others(run)
-            _give_back(run, stays)
-    except EphemeralNsError as error:
-        run.warn(str(error))
-    finally:
-        run.close()
-        said = run.warnings()
-        shutil.rmtree(run.directory, ignore_errors=True)
-    return Ending(swept, tuple(stays), said, over)
-
-
-@dataclass(frozen=True)
-class Ending:
-    """What is worth saying at the end of a run: leftovers, evidence and problems, not what went as it should."""
-
-    sweep: Sweep
-    kept: tuple[Kept, ...]
-    warnings: tuple[str, ...]
-    leftovers: int
-
-    def lines(self) -> list[str]:
-        """Return it as lines for a terminal."""
-        swept = [f"swept: {name} (its process did not release it)" for name in self.sweep.deleted]
-        stays = [line for one in self.kept for line in one.lines()]
-        over = [f"leaked: {self.leftovers} namespaces of earlier runs are over; → ephemeral-ns reap --once"]
-        swept += over if self.leftovers else []
-        return [*swept, *stays, *(f"warning: {text}" for text in (*self.warnings, *self.sweep.warnings))]
-
-
-def _leftovers_of_others(run: Run) -> int:
-    """Count what earlier runs left behind; where looking is not allowed, there is nothing to say."""
-    if run.cluster.started:
-        return 0
-    try:
-        return len([*leftovers(survey(run.api))])
-    except EphemeralNsError:
-        return 0
-
-
-def _swept(run: Run) -> Sweep:
-    """Sweep; a problem is a warning, because the cluster must be given back in any case."""
-    try:
-        return _sweep(run)
-    except EphemeralNsError as error:
-        return Sweep(warnings=(str(error),))
-
-
-def _sweep(run: Run) -> Sweep:
-    if run.settings.reuse:
-        return Sweep()
-    created = run.created()
-    swept = sweep(run.api, run.seat.run_id, created, keep=lambda item: _stays(run, item))
-    if not run.settings.wait_deleted:
-        return swept
-    gone = [record for record in created if record.name not in swept.kept]
-    left = wait_deleted(run.api, gone, Deadline.after(run.settings.timeout))
-    return replace(swept, warnings=(*swept.warnings, *left))
-
-
-def _stays(run: Run, item: dict[str, Any]) -> bool:
-    """Decide on a namespace that nobody released: the shared one, or that of a process that died."""
-    if is_kept(item):
-        return True
-    record = Record(item["metadata"]["name"], item["metadata"]["uid"])
-    if item["metadata"]["labels"].get(WORKER) == "shared":
-        failed = [told["test"] for told in run.read_all("failed")]
-        return keep_if_wanted(run, record, failed[0] if failed else "")
-    return keep_if_wanted(run, record, "its process ended without releasing it")
-
-
-def _give_back(run: Run, stays: Sequence[Kept]) -> None:
-    from pytest_ephemeral_ns.clusters.choose import close_cluster, leave_running
-
-    if stays and run.cluster.started:
-        leave_running(run.cluster)
-    else:
-        close_cluster(run.cluster)
 
 
 @contextmanager

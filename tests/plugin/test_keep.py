@@ -112,3 +112,17 @@ def test_a_namespace_to_reuse_that_does_not_exist(pytester, run_pytest):
     result = run_pytest("--ephemeral-ns-reuse=nowhere")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*nowhere*"])
+
+
+def test_a_delete_that_does_not_arrive_is_swept_not_kept(pytester, run_pytest, witness):
+    pytester.makeconftest(
+        """
+        import pytest_ephemeral_ns.lifecycle as lifecycle
+        lifecycle.delete_namespace = lambda api, record: f"namespace {record.name} was not deleted: cut"
+        """
+    )
+    pytester.makepyfile("def test_it(ephemeral_ns): pass")
+    result = run_pytest("--keep-on-failure")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["swept: *", "warning: namespace * was not deleted: cut"])
+    assert witness.namespaces() == {}
