@@ -36,7 +36,7 @@ from pytest_ephemeral_ns.kube.watch import Watcher
 from pytest_ephemeral_ns.ready import wait_ready
 from pytest_ephemeral_ns.rules.objects import Ref
 
-LIMIT = 20.0
+LIMIT = 40.0
 ROUNDS = 10
 AT_ONCE = 3
 OURS, HELM, ROLLOUT, WAIT, CLIENT = "ours", "helm --wait", "kubectl rollout status", "kubectl wait", "kr8s"

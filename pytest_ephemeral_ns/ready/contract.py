@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_ephemeral_ns.deadline import Deadline
 from pytest_ephemeral_ns.ready import asking
-from pytest_ephemeral_ns.ready.history import Redactor
+from pytest_ephemeral_ns.ready.history import redactor_of
 from pytest_ephemeral_ns.ready.judgement import CORRELATION_HEADER, Contract, NotYet
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ def _prepare(
     request: Mapping[str, Any],
 ) -> tuple[Contract, asking.Ask | None]:
     given = dict(headers or {})
-    redactor = Redactor([*secrets, *_credentials(given)])
+    redactor = redactor_of([*secrets, *_credentials(given)])
     options = (until, fail_when, Deadline.after(timeout), interval, jitter, consecutive, retry_on, redactor)
     if callable(target):
         name = getattr(target, "__qualname__", None) or repr(target)

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from pytest_ephemeral_ns.deadline import Deadline
 from pytest_ephemeral_ns.errors import NeverReady, UsageError, WaitFailed, WaitTimeout
 from pytest_ephemeral_ns.ready import asking
-from pytest_ephemeral_ns.ready.history import History, Redactor, shorten
+from pytest_ephemeral_ns.ready.history import History, shorten
 from pytest_ephemeral_ns.rules.durations import format_duration
+from pytest_ephemeral_ns.rules.redaction import Redactor
 
 if TYPE_CHECKING:
     import tenacity

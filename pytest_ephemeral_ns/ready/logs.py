@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_ephemeral_ns.deadline import Deadline
 from pytest_ephemeral_ns.errors import ApiError, NotReady
-from pytest_ephemeral_ns.ready.history import Redactor
+from pytest_ephemeral_ns.ready.history import redactor_of
 from pytest_ephemeral_ns.ready.report import Ending
 from pytest_ephemeral_ns.rules.graces import Graces
 from pytest_ephemeral_ns.rules.objects import Object, Ref
@@ -70,7 +70,7 @@ def wait_for_log(
         if line is not None:
             return line
         if search.verdict.failed or deadline.expired:
-            ending = Ending(api, namespace, "application", deadline, Redactor(secrets))
+            ending = Ending(api, namespace, "application", deadline, redactor_of(secrets))
             told = {search.ref: search.verdict}
             raise ending.failed(told) if search.verdict.failed else ending.timed_out(told)
         time.sleep(deadline.sooner(_PAUSE))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pytest_ephemeral_ns.deadline import Deadline
 from pytest_ephemeral_ns.errors import UsageError
-from pytest_ephemeral_ns.ready.history import Redactor
+from pytest_ephemeral_ns.ready.history import redactor_of
 from pytest_ephemeral_ns.ready.judge import Judge, Refine, Verdicts, nothing_moves
 from pytest_ephemeral_ns.ready.report import Ending, ReadyReport, progress_line
 from pytest_ephemeral_ns.ready.view import View
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pytest_ephemeral_ns.kube.watch import Watcher
 
 WINDOW = 1.0
-"""Seconds that a failure waits for others, so that one report names all causes."""
+"""Seconds from the first sign of trouble to the error at least, so that one report names all causes."""
 _CALM = 0.03  # from one look to the next: a burst of events is one change
 _LONGEST = 5.0
 _TICK = 1.0
@@ -92,7 +92,7 @@ def wait_ready(
     judge = Judge(api, view, namespace, wanted, graces or Graces(), refine)
 
     def ending() -> Ending:
-        return Ending(api, namespace, layer, deadline, Redactor(secrets), view.troubles())
+        return Ending(api, namespace, layer, deadline, redactor_of(secrets), view.troubles())
 
     window, tell = 0.0, _Teller(on_progress)
     while True:
@@ -104,14 +104,15 @@ def wait_ready(
                 continue
             return ReadyReport(verdicts, time.monotonic() - began, (layer,))
         failed = any(item.failed for item in verdicts.values())
-        window = (window or time.monotonic() + WINDOW) if failed else 0.0
+        trouble = failed or any(item.due for item in verdicts.values())
+        window = (window or time.monotonic() + WINDOW) if trouble else 0.0
         if failed and (time.monotonic() >= window or deadline.expired or nothing_moves(verdicts)):
             raise ending().failed(verdicts)
         if deadline.expired:
             raise ending().timed_out(verdicts)
         view.deepen(verdicts)
         longest = _TICK if on_progress or view.reads else _LONGEST
-        pause = min(judge.pause(verdicts), window - time.monotonic() if window else longest, longest)
+        pause = min(judge.pause(verdicts), window - time.monotonic() if failed else longest, longest)
         _block(watcher, seen, deadline.sooner(max(0.0, pause)))
         time.sleep(max(0.0, looked + _CALM - time.monotonic()))
 

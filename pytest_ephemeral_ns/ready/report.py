@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_ephemeral_ns.deadline import Deadline
 from pytest_ephemeral_ns.errors import ApiError, WaitFailed, WaitTimeout
-from pytest_ephemeral_ns.ready.history import Redactor, shorten
+from pytest_ephemeral_ns.ready.history import shorten
 from pytest_ephemeral_ns.rules.durations import format_duration
 from pytest_ephemeral_ns.rules.objects import Ref
+from pytest_ephemeral_ns.rules.redaction import Redactor
 from pytest_ephemeral_ns.rules.status import Cause, Verdict
 
 if TYPE_CHECKING:

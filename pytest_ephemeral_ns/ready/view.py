@@ -25,6 +25,7 @@ _VERSIONS = {
     "Pod": "v1",
     "Event": "v1",
     "PersistentVolumeClaim": "v1",
+    "ResourceQuota": "v1",
     "ReplicaSet": "apps/v1",
     "Deployment": "apps/v1",
     "StatefulSet": "apps/v1",

@@ -33,14 +33,16 @@ class Graces:
             crash began after they were ready: an application may end until its database is up.
         start_error: the container's process could not be started, for a reason that may pass.
         config_key: a ConfigMap or Secret exists but has no such key; any other error in a container's configuration.
-        config_object: a whole ConfigMap, Secret or ServiceAccount is missing.
+        config_object: a whole ConfigMap or Secret is missing; an operator may write it yet.
+        service_account: the pod's ServiceAccount is missing.
         mount: a volume can't be attached or mounted.
         sandbox: the pod's network or sandbox can't be made.
         no_nodes: the cluster has no node at all.
         unschedulable: no node fits.
         node_not_ready: no node fits because nodes are not ready, or have just joined.
         scale_up: no node fits, and an autoscaler has said that it adds one.
-        quota: the ResourceQuota is used up, and no pod of the workload made progress.
+        quota: the ResourceQuota is used up, and no pod of the workload made progress; others come and go.
+        quota_full: the same, and no pod in the namespace starts or ends, so nobody makes room.
         refused: a pod is refused whatever one waits: Pod Security, LimitRange, a webhook's denial.
         webhook: an admission webhook does not answer.
         replaced: a managed pod ended as a whole (evicted, pre-empted) and its controller makes another.
@@ -73,8 +75,9 @@ class Graces:
     crash_loop_restarts: int = 3
     crash_loop_patience: float = 240.0
     start_error: float = 10.0
-    config_key: float = 2.0
+    config_key: float = 1.5
     config_object: float = 10.0
+    service_account: float = 1.5
     mount: float = 60.0
     sandbox: float = 45.0
     no_nodes: float = 0.0
@@ -82,6 +85,7 @@ class Graces:
     node_not_ready: float = 60.0
     scale_up: float = 300.0
     quota: float = 10.0
+    quota_full: float = 1.5
     refused: float = 1.0
     webhook: float = 30.0
     replaced: float = 60.0

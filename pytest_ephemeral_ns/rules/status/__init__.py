@@ -184,6 +184,8 @@ def needs(kind: str, found: Verdict) -> tuple[str, ...]:
             wanted += WORKLOADS
         if any(cause.topic == "balancer" for cause in found.causes):
             wanted += ("Event",)
+    elif any(cause.reason == "QuotaExceeded" for cause in found.causes):
+        wanted += ("ResourceQuota",)
     elif any("persistentvolumeclaim" in cause.message.lower() for cause in found.causes):
         wanted += _CLAIMS
     return wanted

@@ -13,6 +13,7 @@ from pytest_ephemeral_ns.rules.graces import Graces
 from pytest_ephemeral_ns.rules.objects import Object, Ref
 from pytest_ephemeral_ns.rules.status import fields
 from pytest_ephemeral_ns.rules.status.answers import Cause
+from pytest_ephemeral_ns.rules.status.quotas import quota_grace
 from pytest_ephemeral_ns.rules.status.related import Related, first_seen, last_seen
 
 _KINDS: tuple[tuple[str, str, str], ...] = (
@@ -28,13 +29,13 @@ _KINDS: tuple[tuple[str, str, str], ...] = (
         "refused",
     ),
     (r"admission webhook .* denied the request|ValidatingAdmissionPolicy .* denied", "AdmissionDenied", "refused"),
-    (r"serviceaccount \"[^\"]*\" not found|service account .* not found", "ServiceAccountNotFound", "config_object"),
+    (r"serviceaccount \"[^\"]*\" not found|service account .* not found", "ServiceAccountNotFound", "service_account"),
     (r"no PriorityClass with name", "PriorityClassNotFound", "config_object"),
     (r"is invalid: ", "InvalidPod", "refused"),
 )
 
 
-def refusal(ref: Ref, message: str, since: datetime, graces: Graces) -> Cause:
+def refusal(ref: Ref, message: str, since: datetime, graces: Graces, related: Related | None = None) -> Cause:
     """Return the cause for one refusal to make a pod.
 
     Args:
@@ -42,6 +43,7 @@ def refusal(ref: Ref, message: str, since: datetime, graces: Graces) -> Cause:
         message: the API server's answer, as the controller repeats it.
         since: when it began, or when a pod made progress last, whichever is later.
         graces: how long each class of refusal may last.
+        related: the namespace's quotas and pods, if they are known.
 
     Example:
         >>> from datetime import datetime
@@ -50,7 +52,10 @@ def refusal(ref: Ref, message: str, since: datetime, graces: Graces) -> Cause:
     """
     for pattern, reason, grace in _KINDS:
         if re.search(pattern, message, re.I):
-            return Cause(ref, reason, fields.one_line(message), since, getattr(graces, grace), topic="refused")
+            seconds = getattr(graces, grace)
+            if grace == "quota" and related is not None:
+                seconds = quota_grace(message, related, graces)
+            return Cause(ref, reason, fields.one_line(message), since, seconds, topic="refused")
     return Cause(ref, "FailedCreate", fields.one_line(message), since, graces.quota, topic="refused")
 
 
@@ -68,7 +73,7 @@ def refusals(owner: Object, ref: Ref, pods: Iterable[Object], related: Related, 
     condition = fields.condition(owner, "ReplicaFailure")
     if condition.get("status") == "True":
         since = max(fields.when(condition.get("lastTransitionTime")), progress)
-        return [refusal(ref, str(condition.get("message", "")), since, graces)]
+        return [refusal(ref, str(condition.get("message", "")), since, graces, related)]
     events = related.events(owner, "FailedCreate", "FailedCreatePod")
     made = max((last_seen(event) for event in related.events(owner, "SuccessfulCreate")), default=fields.EPOCH)
     newest = max((fields.created(pod) for pod in pods), default=fields.EPOCH)
@@ -76,7 +81,7 @@ def refusals(owner: Object, ref: Ref, pods: Iterable[Object], related: Related, 
     if not open_ones:
         return []
     since = max(min(first_seen(event) for event in open_ones), progress)
-    return [refusal(ref, str(open_ones[-1].get("message", "")), since, graces)]
+    return [refusal(ref, str(open_ones[-1].get("message", "")), since, graces, related)]
 
 
 def last_progress(pod: Object) -> datetime:
