@@ -29,7 +29,7 @@ def take_evidence(namespace: Namespace, error: BaseException, diagnostics: str) 
         error: what went wrong.
         diagnostics: the setting: ``"never"``, ``"on-failure"`` or ``"always"``.
     """
-    if diagnostics == "never" or type(error).__name__ == "Skipped":
+    if diagnostics == "never" or type(error).__name__ in ("Skipped", "GeneratorExit"):
         return
     # pytest's own outcomes are no Exceptions: "Failed" is a failure, the others end the run.
     calm = isinstance(error, Exception) or type(error).__name__ == "Failed"

@@ -40,6 +40,14 @@ class Knob:
         return "--ephemeral-ns" if self.name == "enabled" else f"--ephemeral-ns-{self.name.replace('_', '-')}"
 
     @property
+    def collected(self) -> dict[str, str | None]:
+        """How argparse collects it; values are checked in settings.py, where environment and ini file are too."""
+        if self.kind == "switch":
+            return {"action": "store_true"}
+        action = "append" if self.kind in LISTS else "store"
+        return {"action": action, "metavar": self.metavar or "|".join(self.choices)}
+
+    @property
     def ini(self) -> str:
         """The ini key; also argparse's ``dest``."""
         return self.flag.lstrip("-").replace("-", "_")

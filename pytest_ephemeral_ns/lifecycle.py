@@ -58,6 +58,7 @@ def provisioned(run: Run, deploy: Deploy) -> Iterator[Namespace]:
         _fill(run, namespace, deploy)
         yield namespace
     except BaseException as error:
+        take_evidence(namespace, error, run.settings.diagnostics)
         namespace.mark_failed(f"{type(error).__name__} while it was set up or used")
         raise
     finally:
@@ -77,10 +78,8 @@ def _fill(run: Run, namespace: Namespace, deploy: Deploy) -> None:
     try:
         wait_usable(run.api, namespace.name, namespace.deadline)
         deploy(namespace)
-    except BaseException as error:
-        take_evidence(namespace, error, run.settings.diagnostics)
-        if isinstance(error, EphemeralNsError):
-            run.learn(deploy, error)
+    except EphemeralNsError as error:
+        run.learn(deploy, error)
         raise
 
 

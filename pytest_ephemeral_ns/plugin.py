@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from pytest_ephemeral_ns.knobs import KNOBS, LISTS, Knob
 
 if TYPE_CHECKING:
     from pytest_ephemeral_ns.clusters.cluster import Cluster
-    from pytest_ephemeral_ns.lifecycle import Ending
+    from pytest_ephemeral_ns.ending import Ending
     from pytest_ephemeral_ns.namespace import Namespace, Source
     from pytest_ephemeral_ns.progress import Relay
     from pytest_ephemeral_ns.rules.identity import Identity
@@ -32,6 +32,7 @@ SETTINGS: pytest.StashKey[Settings] = pytest.StashKey()
 SEAT: pytest.StashKey[Seat] = pytest.StashKey()
 RELAY: pytest.StashKey[Relay] = pytest.StashKey()
 ACTIVE: pytest.StashKey[list[Namespace]] = pytest.StashKey()
+LATER: pytest.StashKey[list[Callable[[], object]]] = pytest.StashKey()
 ENDING: pytest.StashKey[Ending] = pytest.StashKey()
 OURS = frozenset({"ephemeral_ns", "ephemeral_ns_shared", "ephemeral_ns_factory"})
 SHORT = "--keep-on-failure"
@@ -52,12 +53,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def _add(parser: pytest.Parser, group: pytest.OptionGroup, knob: Knob) -> None:
-    # Values are checked in settings.py, where the environment and the ini file are too; argparse only collects.
-    how: dict[str, Any] = {"action": "store", "metavar": knob.metavar or "|".join(knob.choices)}
-    if knob.kind == "switch":
-        how = {"action": "store_true"}
-    elif knob.kind in LISTS:
-        how = {"action": "append", "metavar": knob.metavar}
+    how: dict[str, Any] = dict(knob.collected)
     default = f" (default: {knob.default})" if knob.default else ""
     meaning = (knob.meaning + default).replace("%", "%%")
     group.addoption(knob.flag, dest=knob.ini, default=None, help=meaning, **how)
@@ -96,7 +92,7 @@ def _enabled(config: pytest.Config) -> bool:
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
     """See https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_configure ."""
-    config.stash[ACTIVE] = []
+    config.stash[ACTIVE], config.stash[LATER] = [], []
     settings = _settings(config)
     if settings:
         config.stash[SETTINGS] = settings
@@ -143,9 +139,18 @@ def pytest_configure_node(node: Any) -> None:
         node.config.stash[RELAY] = Relay(Path(seat.directory), _progress(node.config))
 
 
+@pytest.hookimpl(tryfirst=True, specname="pytest_sessionfinish")
+def _before_fixtures_end(session: pytest.Session, exitstatus: int) -> None:
+    if exitstatus == pytest.ExitCode.INTERRUPTED and session.config.stash[ACTIVE]:
+        from pytest_ephemeral_ns.reports import tell_interrupt
+
+        tell_interrupt(session.config.stash[ACTIVE], session.config.stash[SETTINGS], _progress(session.config))
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """See https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_sessionfinish ."""
+    _release(session.config)
     _finish(session.config)
 
 
@@ -158,7 +163,7 @@ def _finish(config: pytest.Config) -> None:
     """End the run once, in the process that began it; xdist's workers are gone by then."""
     if SEAT not in config.stash or _is_worker(config) or ENDING in config.stash:
         return
-    from pytest_ephemeral_ns.lifecycle import finish
+    from pytest_ephemeral_ns.ending import finish
 
     if RELAY in config.stash:
         config.stash[RELAY].close()
@@ -173,27 +178,17 @@ def _whole_run(config: pytest.Config) -> Run:
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """See https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_terminal_summary ."""
-    lines = config.stash[ENDING].lines() if ENDING in config.stash else []
-    if lines:
-        terminalreporter.section("ephemeral-ns")
-        for line in lines:
-            terminalreporter.write_line(line)
+    if ENDING in config.stash:
+        from pytest_ephemeral_ns.reports import write_summary
+
+        write_summary(terminalreporter, config.stash[SETTINGS], config.stash[ENDING].lines(), os.environ)
 
 
 def _progress(config: pytest.Config) -> Callable[[str], None]:
     """Return a function that shows a line while output is captured; a worker's lines go to the controller."""
-    if _is_worker(config):
-        from pytest_ephemeral_ns.progress import teller
+    from pytest_ephemeral_ns.progress import shower, teller
 
-        return teller(Path(_seat(config).directory))
-    reporter = config.pluginmanager.getplugin("terminalreporter")
-    capture = config.pluginmanager.getplugin("capturemanager")
-    if reporter is None or config.get_verbosity() < 0:
-        return lambda line: None
-
-    from pytest_ephemeral_ns.progress import shower
-
-    return shower(reporter, capture)
+    return teller(Path(_seat(config).directory)) if _is_worker(config) else shower(config)
 
 
 # Which namespaces saw a failure
@@ -204,16 +199,28 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """See https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_runtest_makereport ."""
-    message_only = call.excinfo is not None and _shorten(item.config, call.excinfo)
+    item.__dict__.setdefault("_ephemeral_ns_began", call.start)
+    message_only = False
+    if call.excinfo and _enabled(item.config) and not item.config.getoption("fulltrace"):
+        from pytest_ephemeral_ns.tracebacks import shorten
+
+        message_only = shorten(call.excinfo)  # to the user's own frames
     report = yield
     if message_only and report.failed and call.excinfo is not None:
         report.longrepr = call.excinfo.getrepr(style="value", chain=False)
     if report.failed and OURS.intersection(getattr(item, "fixturenames", ())):
         from pytest_ephemeral_ns.reports import tell_failure
 
-        active = item.config.stash[ACTIVE]
-        tell_failure(item, call, report, active, item.config.stash.get(SETTINGS, None))
+        tell_failure(item, call, report, item.config.stash[ACTIVE], item.config.stash.get(SETTINGS, None))
+    if call.when == "teardown":
+        _release(item.config)
     return report
+
+
+def _release(config: pytest.Config) -> None:
+    """Let go what fixtures gave back, now that everything that failed in the same tear-down is told."""
+    while config.stash[LATER]:
+        config.stash[LATER].pop(0)()
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -223,15 +230,6 @@ def pytest_handlecrashitem(report: Any) -> None:
         from pytest_ephemeral_ns.reports import tell_crash
 
         tell_crash(report, _whole_run(report.node.config))
-
-
-def _shorten(config: pytest.Config, excinfo: pytest.ExceptionInfo[BaseException]) -> bool:
-    """Cut the traceback of an error of ours to the user's own frames, unless all is asked for."""
-    if not _enabled(config) or config.getoption("fulltrace"):
-        return False
-    from pytest_ephemeral_ns.tracebacks import shorten
-
-    return shorten(excinfo)
 
 
 # Fixtures
@@ -284,7 +282,7 @@ def _ephemeral_ns_run(
         progress=_progress(pytestconfig),
     )
     yield run
-    run.close()
+    pytestconfig.stash[LATER].append(run.close)
 
 
 @pytest.fixture(scope="session")
@@ -294,13 +292,14 @@ def ephemeral_ns_cluster(_ephemeral_ns_run: Run) -> Cluster:
 
 
 @contextmanager
-def _active(config: pytest.Config, made: AbstractContextManager[Namespace]) -> Iterator[Namespace]:
-    with made as namespace:
+def _active(config: pytest.Config, made: AbstractContextManager[Namespace], later: bool = True) -> Iterator[Namespace]:
+    with ExitStack() as stack:
+        namespace = stack.enter_context(made)
         config.stash[ACTIVE].append(namespace)
-        try:
-            yield namespace
-        finally:
-            config.stash[ACTIVE].remove(namespace)
+        stack.callback(config.stash[ACTIVE].remove, namespace)
+        yield namespace
+        if later:
+            config.stash[LATER].append(stack.pop_all().close)
 
 
 @pytest.fixture(scope="session")
@@ -343,6 +342,6 @@ def ephemeral_ns_factory(pytestconfig: pytest.Config, _ephemeral_ns_run: Run, ep
     from pytest_ephemeral_ns.lifecycle import filler, provisioned
 
     def factory(deploy: list[Source] | Deploy | None = None) -> AbstractContextManager[Namespace]:
-        return _active(pytestconfig, provisioned(_ephemeral_ns_run, filler(deploy, ephemeral_ns_deploy)))
+        return _active(pytestconfig, provisioned(_ephemeral_ns_run, filler(deploy, ephemeral_ns_deploy)), False)
 
     return factory

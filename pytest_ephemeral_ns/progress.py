@@ -33,13 +33,16 @@ def teller(directory: Path) -> Callable[[str], None]:
     return tell
 
 
-def shower(reporter: Any, capture: Any) -> Callable[[str], None]:
+def shower(config: Any) -> Callable[[str], None]:
     """Return what shows a line on pytest's terminal while output is captured.
 
     Args:
-        reporter: pytest's terminal reporter.
-        capture: pytest's capture manager; ``None`` where nothing is captured.
+        config: pytest's configuration; without a terminal, or when it is quiet, nothing is shown.
     """
+    reporter = config.pluginmanager.getplugin("terminalreporter")
+    capture = config.pluginmanager.getplugin("capturemanager")
+    if reporter is None or config.get_verbosity() < 0:
+        return lambda line: None
 
     def show(line: str) -> None:
         with capture.global_and_fixture_disabled() if capture else nullcontext():

@@ -8,13 +8,15 @@ PYTEST_DONT_REWRITE
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_ephemeral_ns.evidence import BUDGET, HURRY, carried
 
 if TYPE_CHECKING:
+    from pytest_ephemeral_ns.ci import Failure
     from pytest_ephemeral_ns.diagnose import Diagnosis
     from pytest_ephemeral_ns.namespace import Namespace
     from pytest_ephemeral_ns.run import Run
@@ -26,7 +28,7 @@ _SAID = 8 * 1024  # bytes of logs in a report that refers to another
 _DEPTH = 8
 
 
-def tell_failure(item: Any, call: Any, report: Any, namespaces: Sequence[Namespace], settings: Settings | None) -> None:
+def tell_failure(item: Any, call: Any, report: Any, namespaces: list[Namespace], settings: Settings | None) -> None:
     """Diagnose the namespaces of a test that failed, and put it into its report.
 
     Args:
@@ -61,7 +63,7 @@ def _comes_again(item: Any) -> bool:
 
 
 def _diagnoses(
-    error: BaseException | None, call: Any, item: Any, namespaces: Sequence[Namespace]
+    error: BaseException | None, call: Any, item: Any, namespaces: list[Namespace]
 ) -> Iterator[tuple[Diagnosis, str]]:
     """Yield what is known of each namespace, and the cluster's name."""
     found = carried(error)
@@ -169,6 +171,57 @@ def _clean_inside(value: Any, clean: Callable[[str], str], depth: int) -> Any:
     return value
 
 
+def tell_interrupt(namespaces: list[Namespace], settings: Settings, tell: Callable[[str], None]) -> None:
+    """Take down what can be had in two seconds when somebody ends the run while a test uses a namespace.
+
+    Args:
+        namespaces: those that live.
+        settings: of the run.
+        tell: shows a line.
+    """
+    if settings.diagnostics == "never":
+        return
+    ends = time.monotonic() + HURRY
+    for namespace in namespaces:
+        if (left := ends - time.monotonic()) > 0:
+            found = namespace.diagnose(budget=left)
+            where = f"; everything else: {found.bundle}/summary.md" if found.bundle else ""
+            tell(f"interrupted; {namespace.name}: {found.headline}{where}")
+
+
+def write_summary(reporter: Any, settings: Settings, lines: Sequence[str], environ: Mapping[str, str]) -> None:
+    """Write the end of the run to the terminal, and what CI systems show apart.
+
+    Args:
+        reporter: pytest's terminal reporter.
+        settings: of the run.
+        lines: what the end of the run has to say.
+        environ: the process environment; says which CI system this is.
+    """
+    from pytest_ephemeral_ns import ci
+
+    try:
+        failures = [*_failures(reporter)]
+        hidden = reporter.config.option.tbstyle in ("line", "no")
+        told = [line for one in failures if hidden for line in (f"{one.test}:", *one.text.splitlines(), "")]
+        if told or lines:
+            reporter.section("ephemeral-ns")
+        for line in (*told, *lines, *ci.terminal_lines(environ, failures, time.time())):
+            reporter.write_line(line)
+        ci.write_step_summary(environ, failures, lines, Path(settings.artifacts))
+    except Exception as error:
+        reporter.write_line(f"ephemeral-ns: no summary: {type(error).__name__}: {error}")
+
+
+def _failures(reporter: Any) -> Iterator[Failure]:
+    from pytest_ephemeral_ns.ci import Failure
+
+    for report in (*reporter.stats.get("failed", ()), *reporter.stats.get("error", ())):
+        for told in getattr(report, ATTRIBUTE, None) or ():
+            path, line, _ = report.location or ("", None, "")
+            yield Failure(report.nodeid, path, (line or 0) + 1, told["namespace"], told["headline"], told["text"])
+
+
 def tell_crash(report: Any, run: Run) -> None:
     """Diagnose the namespaces of a worker that crashed, and put it into the report of the test that it ran.
 
@@ -189,8 +242,6 @@ def tell_crash(report: Any, run: Run) -> None:
 
 
 def _of_worker(run: Run, worker: str) -> Iterator[Diagnosis]:
-    from pathlib import Path
-
     from pytest_ephemeral_ns.diagnose import Where, diagnose
     from pytest_ephemeral_ns.rules.naming import RUN, WORKER
 

@@ -45,7 +45,8 @@ _SKIPPED = {"PodMetrics", "Lease", "Endpoints", "LocalSubjectAccessReview", "Bin
 _THREADS = 6
 _STEP = 5.0  # seconds for one request
 _MEBIBYTE = 1 << 20
-NO_PREVIOUS = 400
+_NO_PREVIOUS = 400
+_THROWN_AWAY = "unable to retrieve container logs for "  # what a kubelet answers, with status 200
 
 
 class Reader:
@@ -160,6 +161,8 @@ class Reader:
             while len(text) >= params["limitBytes"] - 4 and query["tailLines"] > 100:
                 query["tailLines"] //= 4  # the server cuts the end, which is what we want most
                 text = self._api.text(path, params=query, timeout=timeout)
+            if text.startswith(_THROWN_AWAY):
+                raise ApiError(f"{wish.container}: {text.strip()}", status=404)
             return text
 
         return read
@@ -194,6 +197,6 @@ def _expected(key: Any, error: BaseException) -> bool:
     """A previous log that the node has thrown away by now is no news; neither is a kind that nobody serves."""
     with contextlib.suppress(AttributeError):
         if isinstance(error, ApiError) and isinstance(key, LogWish):
-            return key.previous and error.status in (NO_PREVIOUS, 404)
+            return key.previous and error.status in (_NO_PREVIOUS, 404)
         return isinstance(error, ApiError) and error.status in (404, 405)
     return False

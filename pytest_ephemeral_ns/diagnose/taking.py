@@ -18,7 +18,7 @@ from pytest_ephemeral_ns.diagnose.reading import Reader
 from pytest_ephemeral_ns.diagnose.words import Diagnosis, cut, tell
 from pytest_ephemeral_ns.errors import ApiError
 from pytest_ephemeral_ns.rules.objects import Object
-from pytest_ephemeral_ns.rules.redaction import Redactor, env_values, printable, secret_values
+from pytest_ephemeral_ns.rules.redaction import Redactor, defused, env_values, printable, secret_values
 from pytest_ephemeral_ns.rules.triage import LogWish, Snapshot, Triage, telling, triage
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ class _Taking:
         healthy = [wish for wish in found.logs if not wish.trouble][:_READ]
         if not self._log_lines:
             return {}
-        logs = self._cleaned(reader.logs(trouble, tail=self._log_lines))
+        logs = _unlike(self._cleaned(reader.logs(trouble, tail=self._log_lines)))
         if snapshot.since is None and trouble:
             return logs
         lines = self._log_lines if snapshot.since else min(10, self._log_lines)
@@ -201,7 +201,7 @@ class _Taking:
     def _told(
         self, reader: Reader, found: Triage, logs: Mapping[LogWish, str], home: str, signature: str, directory: str
     ) -> Diagnosis:
-        headline = printable(found.headline)
+        headline = defused(printable(found.headline))
         missing = [self.redactor.clean(line) for line in reader.missing]
         footer = [*_missing(missing), *_removed(self.redactor), *self._further(found, directory)]
         title = self._title(headline, home)
@@ -209,8 +209,8 @@ class _Taking:
         return Diagnosis(
             self._namespace,
             headline,
-            self.redactor.clean_values(printable(text)),
-            said=self.redactor.clean_values(printable(said)),
+            self.redactor.clean_values(defused(printable(text))),
+            said=self.redactor.clean_values(defused(printable(said))),
             bundle=directory,
             taken=f"{_when(reader.now):%Y-%m-%dT%H:%M:%SZ}",
             seconds=round(time.monotonic() - self._began, 2),
@@ -234,6 +234,14 @@ class _Taking:
                 previous = " --previous" if cause.log == "previous" else ""
                 commands.insert(0, f"{kubectl} logs {ref.name} -c {cause.container}{previous}")
         return [*lines, "look further:", *(f"  {command}" for command in commands)]
+
+
+def _unlike(logs: Mapping[LogWish, str]) -> dict[LogWish, str]:
+    """Between two starts the current log and the previous one are the same."""
+    found: dict[tuple[str, str, str], LogWish] = {}
+    for wish, text in logs.items():
+        found.setdefault((wish.pod, wish.container, text), wish)
+    return {wish: logs[wish] for wish in found.values()}
 
 
 def _redactor(namespace: str, known: Mapping[str, str], raw: Mapping[str, Sequence[Object]]) -> Redactor:

@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from pytest_ephemeral_ns.rules.redaction import printable
-from pytest_ephemeral_ns.rules.triage import Finding, LogWish, Triage, Warned
+from pytest_ephemeral_ns.rules.triage import Finding, LogWish, Triage
+from pytest_ephemeral_ns.rules.warned import Warned
 
 LIMIT = 64 * 1024  # bytes of text in a report
 _LINE = 500

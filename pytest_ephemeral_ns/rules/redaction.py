@@ -275,3 +275,16 @@ def printable(text: str) -> str:
         'red'
     """
     return _UNSAFE.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def defused(text: str) -> str:
+    """Return the text without what CI systems would take for a command when it is printed.
+
+    Args:
+        text: for example a log line of somebody else's program.
+
+    Example:
+        >>> defused("##vso[task.setvariable]x"), defused("::set-env name=PATH::x")
+        ('# #vso[task.setvariable]x', ': :set-env name=PATH::x')
+    """
+    return re.sub(r"(?m)^(\s*):(?=:)", r"\1: ", re.sub(r"##(?=\w*\[)", "# #", text))

@@ -7,22 +7,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from pytest_ephemeral_ns.rules.graces import Graces
 from pytest_ephemeral_ns.rules.objects import Object, Ref
 from pytest_ephemeral_ns.rules.status import Cause, Related, Verdict, fields, is_stored_only, verdict
 from pytest_ephemeral_ns.rules.status.containers import SIGNALS, Container, containers
-from pytest_ephemeral_ns.rules.status.related import first_seen, last_seen, times
+from pytest_ephemeral_ns.rules.warned import Warned, warnings_of
 
 # Judged even where something owns them; everything else that is owned is told through its owner.
 _ALWAYS = {"Job"}
 _NEVER = {"Event", "Namespace", "Node", "Lease", "EndpointSlice", "Endpoints", "ControllerRevision", "PodMetrics"}
-_GENERATED = re.compile(r"-[0-9a-f]{5,10}-[a-z0-9]{5}\b|-[a-z0-9]{5}\b(?=[\s\"',.)]|$)|\b[0-9a-f]{8}-[0-9a-f-]{27}\b")
 _HOPELESS = re.compile(r"(?i)\b(panic|fatal|traceback|exception|error|critical|severe|refused|denied|5\d\d)\b")
-QUICK = timedelta(seconds=2)  # times of events and states are whole seconds
 
 
 @dataclass(frozen=True)
@@ -53,31 +51,6 @@ class Finding:
     ref: Ref
     verdict: Verdict
     story: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Warned:
-    """Events that say the same, told once.
-
-    Args:
-        ref: about which object, the first of them.
-        reason: CamelCase.
-        message: in the cluster's words.
-        first: when it was seen first.
-        last: when it was seen last.
-        count: how often.
-        others: about how many further objects.
-        during: whether it happened while the failed test ran.
-    """
-
-    ref: Ref
-    reason: str
-    message: str
-    first: datetime
-    last: datetime
-    count: int = 1
-    others: int = 0
-    during: bool = False
 
 
 @dataclass(frozen=True)
@@ -129,7 +102,7 @@ class Triage:
         if not self.findings:
             return f"all {len(self.ready)} objects are ready" if self.ready else "it has no workload"
         first = self.findings[0]
-        more = f" (and {len(self.findings) - 1} more)" if len(self.findings) > 1 else ""
+        more = f" (and {len(self.findings) - 1} more)" if self.findings[1:] else ""
         return f"{first.ref}{more} {first.verdict.state}: {first.verdict.message or first.verdict.reason}"
 
 
@@ -154,7 +127,7 @@ def triage(snapshot: Snapshot, graces: Graces | None = None) -> Triage:
     return Triage(
         findings=tuple(Finding(Ref.of(obj), found, _story(obj, found, related)) for obj, found in bad),
         ready=tuple(sorted(Ref.of(obj) for obj, found in judged if found.ready)),
-        warnings=tuple(_warnings(snapshot)),
+        warnings=tuple(warnings_of(snapshot.objects.get("Event", ()), snapshot.since)),
         logs=tuple(_wishes([cause for _, found in bad for cause in found.causes], boxes, pods)),
         facts=tuple(line for box in boxes if (line := _history(box))),
         quotas=tuple(_quotas(snapshot.objects.get("ResourceQuota", ()))),
@@ -175,7 +148,7 @@ def _subjects(snapshot: Snapshot) -> Iterable[Object]:
 
 
 def _rank(pair: tuple[Object, Verdict]) -> tuple[bool, bool, bool, str]:
-    # What says why is worth more than what only waits for it: a Service waits for its workload's pods.
+    # A Service only waits for its workload's pods: they say why.
     obj, found = pair
     return (not found.failed, obj.get("kind") in ("Service", "Ingress"), not found.causes, fields.name(obj))
 
@@ -330,40 +303,6 @@ def telling(lines: Sequence[str]) -> int:
     return sum(bool(_HOPELESS.search(line)) for line in lines)
 
 
-# Events
-
-
-def _warnings(snapshot: Snapshot) -> list[Warned]:
-    """Warning events, those that say the same of objects of one kind told once, in the order of their first time."""
-    found: dict[tuple[str, str, str], Warned] = {}
-    for event in snapshot.objects.get("Event", ()):
-        if event.get("type", "Normal") == "Normal":
-            continue
-        told = event.get("involvedObject") or event.get("regarding") or {}
-        ref = Ref(str(told.get("apiVersion", "")), str(told.get("kind", "")), str(told.get("name", "")))
-        message = fields.one_line(event.get("message") or event.get("note"), 400)
-        first, last = first_seen(event), last_seen(event)
-        during = snapshot.since is not None and last >= snapshot.since - QUICK
-        one = Warned(ref, str(event.get("reason", "")), message, first, last, times(event), 0, during)
-        key = (ref.kind, one.reason, _GENERATED.sub("-*", message.replace(ref.name, "*")))
-        found[key] = _folded(found[key], one) if key in found else one
-    return sorted(found.values(), key=lambda item: (item.first, item.last))
-
-
-def _folded(known: Warned, one: Warned) -> Warned:
-    return replace(
-        known,
-        first=min(known.first, one.first),
-        last=max(known.last, one.last),
-        count=known.count + one.count,
-        others=known.others + (one.ref.name != known.ref.name),
-        during=known.during or one.during,
-    )
-
-
-# The rest
-
-
 def _quotas(quotas: Iterable[Object]) -> Iterable[str]:
     from pytest_ephemeral_ns.errors import UsageError
     from pytest_ephemeral_ns.rules.quantities import parse_quantity
@@ -405,5 +344,5 @@ def _signature(
     return (
         tuple(verdicts),
         tuple(map(str, states)),
-        tuple((item.ref.kind, item.reason) for item in _warnings(snapshot)),
+        tuple((item.ref.kind, item.reason) for item in warnings_of(snapshot.objects.get("Event", ()), snapshot.since)),
     )
