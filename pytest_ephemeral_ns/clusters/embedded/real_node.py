@@ -37,6 +37,7 @@ class RealNode:
         self.home = home
         self.process: node.NodeProcess | None = None
         self.ranges = ranges.Ranges(0)
+        self._furnished = False
         self.spec = NodeSpec(
             directory=home.path / "node",
             name=f"{home.name}-node",
@@ -78,15 +79,18 @@ class RealNode:
             )
         self.process = node.start_node(self.spec)
 
-    def apply_addons(self, probe: Probe) -> None:
-        """Give the cluster DNS and storage."""
-        for manifest in addons(self.spec):
-            probe.apply(manifest)
-
     def ready(self, probe: Probe) -> bool:
-        """Whether pods can run and find each other by name."""
-        node_ready = probe.has_condition(f"/api/v1/nodes/{self.spec.name}", "Ready")
-        return node_ready and probe.has_condition(_DNS, "Available")
+        """Whether pods can run and find each other by name; on the way there, give the cluster DNS and storage.
+
+        Not before the node is there: the scheduler looks again only after seconds at a pod that it could not place.
+        """
+        if not self._furnished:
+            if not probe.has_condition(f"/api/v1/nodes/{self.spec.name}", "Ready"):
+                return False
+            for manifest in addons(self.spec):
+                probe.apply(manifest)
+            self._furnished = True
+        return probe.has_condition(_DNS, "Available")
 
     def obstacles(self, probe: Probe) -> list[str]:
         """Return what the cluster itself says about why the node or its DNS is not ready, and where the logs are."""

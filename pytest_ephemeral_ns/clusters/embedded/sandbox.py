@@ -9,9 +9,12 @@ PYTEST_DONT_REWRITE
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -19,6 +22,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
+from urllib.parse import urlsplit
 
 from pytest_ephemeral_ns.clusters.embedded import containerd, network, node_config, sandbox_root
 from pytest_ephemeral_ns.clusters.embedded.image_names import read_archive
@@ -26,6 +30,7 @@ from pytest_ephemeral_ns.clusters.embedded.node_programs import find, run, searc
 from pytest_ephemeral_ns.clusters.embedded.node_spec import NodeSpec
 
 RESTARTS_PER_MINUTE = 5  # of all components together
+API_SERVER_TIMEOUT = 60.0  # seconds until kubelet and kube-proxy are left alone with it
 CONTAINERD_TIMEOUT = 60.0  # seconds until its socket must answer
 
 
@@ -67,13 +72,14 @@ class Supervisor:
     def run(self) -> str:
         """Start everything and keep it running; return why that is no longer possible."""
         runtime = self.start("containerd")
-        self.start("kube-proxy")
         if problem := self.wait_for_containerd(runtime):
             return problem
         with ThreadPoolExecutor() as pool:
             # A kubelet that finds no CoreDNS image asks a registry, and then waits 10 s before it looks again.
             for name in pool.map(_import_early, self.spec.images):
                 say(f"imported {name}")
+        self.wait_for_api_server()
+        self.start("kube-proxy")
         self.start("kubelet")
         self.start("volumes")
         say("all components are started")
@@ -94,6 +100,23 @@ class Supervisor:
                 return _how("containerd", status)
             time.sleep(0.02)
         return f"containerd does not answer on {containerd.SOCKET} after {CONTAINERD_TIMEOUT:.0f} s"
+
+    def wait_for_api_server(self) -> None:
+        """Wait until the API server is ready: what finds it missing looks again only after seconds.
+
+        The node is started together with it. It need not answer in the end: kubelet and kube-proxy know how to wait.
+        """
+        address = urlsplit(self.spec.server)
+        context = ssl.create_default_context(cafile=str(self.spec.ca_file))
+        until = time.monotonic() + API_SERVER_TIMEOUT
+        while time.monotonic() < until:
+            api = http.client.HTTPSConnection(address.hostname or "", address.port, timeout=5, context=context)
+            with contextlib.closing(api), contextlib.suppress(OSError, http.client.HTTPException):
+                api.request("GET", "/readyz")
+                if api.getresponse().status == 200:
+                    say("the API server is ready")
+                    return
+            time.sleep(0.05)
 
     def ended(self, name: str, status: int) -> str:
         """Start a component again that ended; return why not, for containerd and for one that does it all the time."""

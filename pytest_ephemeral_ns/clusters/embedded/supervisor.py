@@ -123,9 +123,13 @@ class Supervisor:
         for client in ("controller-manager", "scheduler", "kwok"):
             self._kubeconfig(plan, client, self.home.pki / f"{client}.kubeconfig")
         self._kubeconfig(plan, "admin", self.home.kubeconfig)
-        self._say(server=plan.server, message="starting etcd and kube-apiserver")
+        parts = "etcd, kube-apiserver and the node" if self.node else "etcd and kube-apiserver"
+        self._say(server=plan.server, message=f"starting {parts}")
         self._launch(control_plane.etcd(plan))
         self._launch(control_plane.api_server(plan))
+        if self.node:
+            # It waits for the API server by itself; until then both have the processor in turns.
+            self._start_node(plan.server)
         with contextlib.closing(Probe(plan.server, self.home.pki)) as probe:
             self._until(probe.ready, deadline, "kube-apiserver")
             self._say(version=probe.request("GET", "/version")[1]["gitVersion"])
@@ -135,11 +139,7 @@ class Supervisor:
         self._launch(control_plane.controller_manager(plan))
         self._launch(control_plane.scheduler(plan))
         with contextlib.closing(Probe(plan.server, self.home.pki)) as probe:
-            if self.node:
-                self._say(message="starting the node")
-                self._start_node(plan.server)
-                self.node.apply_addons(probe)
-            elif plan.nodes == "simulated":
+            if plan.nodes == "simulated":
                 self._start_simulation(plan, probe, deadline)
             account = "/api/v1/namespaces/default/serviceaccounts/default"
             self._until(lambda: probe.exists(account), deadline, "kube-controller-manager")
