@@ -9,11 +9,12 @@ PYTEST_DONT_REWRITE
 from __future__ import annotations
 
 import base64
+import copy
 import json
 import math
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,10 +38,8 @@ class Document:
     line: int
 
 
-PLAIN = "plain"
-TEXT = "tag:yaml.org,2002:str"
 LONG = "tag:yaml.org,2002:"
-MAX_NODES = 4_000_000  # a bomb of aliases is refused before it fills the memory; the largest real set seen has 150,000
+MAX_NODES = 1_000_000  # a bomb of aliases is refused before it fills the memory; the largest real set seen has 150,000
 
 # resolve.go: what is looked up in a map when the first character says that it may be there.
 WORDS: dict[str, Any] = {
@@ -170,30 +169,20 @@ def _round(value: Any) -> Any:
     return _as_json(value) if isinstance(value, float) and math.isfinite(value) else value
 
 
-_Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-class _Loader(_Base):  # type: ignore[misc]
-    """libyaml's parser, without PyYAML's opinion on what a scalar means."""
-
-    def resolve(self, kind: Any, value: Any, implicit: Any) -> str:
-        return PLAIN if kind is yaml.ScalarNode and implicit[0] else TEXT
-
-    def descend_resolver(self, current_node: Any, current_index: Any) -> None:
-        return None
-
-    def ascend_resolver(self) -> None:
-        return None
+_Parser: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def _read_yaml(text: str, name: str) -> list[Document]:
+    """Build values straight from libyaml's events: PyYAML's nodes and constructors would take most of the time."""
     documents: list[Document] = []
-    loader = None
+    parser = None
     try:
-        loader = _Loader(text)
-        for node in _nodes(loader):
-            value = _Builder().build(node)
-            documents.append(Document(value, len(documents) + 1, node.start_mark.line + 1))
+        parser = _Parser(text)
+        while type(event := parser.get_event()) is not yaml.StreamEndEvent:
+            if type(event) is yaml.DocumentStartEvent:
+                first = parser.get_event()
+                value = _Builder(parser.get_event).build(first)
+                documents.append(Document(value, len(documents) + 1, first.start_mark.line + 1))
     except _Fault as fault:
         raise _error(name, len(documents) + 1, fault.line, fault.problem) from None
     except yaml.MarkedYAMLError as error:
@@ -205,14 +194,9 @@ def _read_yaml(text: str, name: str) -> list[Document]:
     except RecursionError:
         raise _error(name, len(documents) + 1, 0, "nested too deeply") from None
     finally:
-        if loader is not None:
-            loader.dispose()
+        if parser is not None:
+            parser.dispose()
     return documents
-
-
-def _nodes(loader: Any) -> Iterator[Any]:
-    while loader.check_node():
-        yield loader.get_node()
 
 
 def _error(name: str, number: int, line: int, problem: str, text: str = "") -> ManifestError:
@@ -224,104 +208,139 @@ def _error(name: str, number: int, line: int, problem: str, text: str = "") -> M
 
 
 class _Fault(Exception):
-    def __init__(self, problem: str, node: Any) -> None:
+    def __init__(self, problem: str, event: Any) -> None:
         super().__init__(problem)
         self.problem = problem
-        self.line = node.start_mark.line + 1
+        self.line = event.start_mark.line + 1
+
+
+_OPEN = object()
 
 
 class _Builder:
-    """Turns the nodes of one document into JSON values.
+    """Turns the events of one document into JSON values.
 
     Aliases give copies: a later edit of one must not show in the other.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, get_event: Callable[[], Any]) -> None:
+        self.next = get_event
+        self.anchors: dict[str, Any] = {}
         self.left = MAX_NODES
-        self.open: set[int] = set()
 
-    def build(self, node: Any) -> Any:
-        kind = type(node)
-        if kind is yaml.ScalarNode:
-            tag = node.tag
-            if tag is TEXT:
-                return node.value
-            return _json_safe(resolve_plain(node.value), node) if tag is PLAIN else _tagged(node)
-        self._enter(node)
-        value = self._mapping(node) if kind is yaml.MappingNode else [self.build(entry) for entry in node.value]
-        self.open.discard(id(node))
+    def build(self, event: Any) -> Any:
+        kind = type(event)
+        if kind is yaml.ScalarEvent:
+            value = _scalar(event)
+            if event.anchor:
+                self.anchors[event.anchor] = value
+            return value
+        if kind is yaml.AliasEvent:
+            return self._copy(event)
+        if event.anchor:
+            self.anchors[event.anchor] = _OPEN
+        value = self._mapping() if kind is yaml.MappingStartEvent else self._sequence()
+        if event.anchor:
+            self.anchors[event.anchor] = value
         return value
 
-    def _enter(self, node: Any) -> None:
-        if id(node) in self.open:
-            raise _Fault("an anchor contains itself", node)
-        self.open.add(id(node))
-        self.left -= len(node.value) + 1
+    def _copy(self, event: Any) -> Any:
+        value = self.anchors.get(event.anchor, self)
+        if value is self:
+            raise _Fault(f"undefined alias *{event.anchor}", event)
+        if value is _OPEN:
+            raise _Fault(f"anchor &{event.anchor} contains itself", event)
+        self.left -= _size(value)
         if self.left < 0:
-            raise _Fault("excessive aliasing", node)
+            raise _Fault("excessive aliasing", event)
+        return copy.deepcopy(value)
 
-    def _mapping(self, node: Any) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        merged: set[str] = set()
-        build = self.build
-        for key_node, value_node in node.value:
-            if type(key_node) is yaml.ScalarNode:
-                if key_node.tag is PLAIN and key_node.value == "<<":
-                    more = self._merge(value_node)
-                    found.update(more)  # also over keys above it: the Go library does so
-                    merged.update(more)
-                    continue
-                key = key_node.value if key_node.tag is TEXT else _key(build(key_node), key_node)
-            else:
-                raise _Fault("a mapping or list cannot be a key", key_node)
-            if key in found and key not in merged:
-                raise _Fault(f"duplicate key {json.dumps(key, ensure_ascii=False)}", key_node)
-            found[key] = build(value_node)
+    def _sequence(self) -> list[Any]:
+        found: list[Any] = []
+        while type(event := self.next()) is not yaml.SequenceEndEvent:
+            found.append(self.build(event))
         return found
 
-    def _merge(self, node: Any) -> dict[str, Any]:
-        if type(node) is yaml.MappingNode:
-            return dict(self.build(node))
-        if type(node) is not yaml.SequenceNode or any(type(entry) is not yaml.MappingNode for entry in node.value):
-            raise _Fault("<< needs a mapping or a list of mappings", node)
-        merged: dict[str, Any] = {}
-        for entry in reversed(node.value):  # earlier ones win
-            merged.update(self.build(entry))
-        return merged
+    def _mapping(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        merged: set[str] = set()
+        while type(event := self.next()) is not yaml.MappingEndEvent:
+            if type(event) is yaml.ScalarEvent and event.value == "<<" and _is_plain(event):
+                more = self._merge(self.next())
+                found.update(more)  # also over keys above it: the Go library does so
+                merged.update(more)
+                continue
+            key = self._key(event)
+            if key in found and key not in merged:
+                raise _Fault(f"duplicate key {json.dumps(key, ensure_ascii=False)}", event)
+            found[key] = self.build(self.next())
+        return found
+
+    def _key(self, event: Any) -> str:
+        value = self.build(event)
+        if type(value) is str:
+            return value
+        if isinstance(value, dict | list):
+            raise _Fault("a mapping or list cannot be a key", event)
+        return _key(value, event)
+
+    def _merge(self, event: Any) -> dict[str, Any]:
+        value = self.build(event)
+        several = value if isinstance(value, list) else [value]
+        if not all(isinstance(entry, dict) for entry in several):
+            raise _Fault("<< needs a mapping or a list of mappings", event)
+        return {key: entry[key] for entry in reversed(several) for key in entry}  # earlier ones win
 
 
-def _json_safe(value: Any, node: Any) -> Any:
+def _size(value: Any) -> int:
+    if isinstance(value, dict):
+        return 1 + sum(map(_size, value.values()))
+    return 1 + sum(map(_size, value)) if isinstance(value, list) else 1
+
+
+def _is_plain(event: Any) -> bool:
+    return event.tag is None and bool(event.implicit[0])
+
+
+def _scalar(event: Any) -> Any:
+    if event.tag is not None:
+        return _tagged(event)
+    return _json_safe(resolve_plain(event.value), event) if event.implicit[0] else event.value
+
+
+def _json_safe(value: Any, event: Any) -> Any:
     if type(value) is float and not math.isfinite(value):
-        raise _Fault(f"{node.value} is not a number that JSON has", node)
+        raise _Fault(f"{event.value} is not a number that JSON has", event)
     return value
 
 
-def _tagged(node: Any) -> Any:
+def _tagged(event: Any) -> Any:
     """Return a scalar with an explicit tag: ``!!int "5"``. Tags that nobody knows leave the text as it is."""
-    name = node.tag.removeprefix(LONG)
+    name = event.tag.removeprefix(LONG)
     if name == "binary":
         try:
-            return base64.b64decode(node.value, validate=False).decode("utf-8", "replace")
+            return base64.b64decode(event.value, validate=False).decode("utf-8", "replace")
         except ValueError:
-            raise _Fault("!!binary value is not base64", node) from None
+            raise _Fault("!!binary value is not base64", event) from None
     types = {"bool": bool, "int": int, "float": (int, float), "null": type(None)}
     if name not in types:
-        return node.value
-    value = resolve_plain(node.value)
+        return event.value
+    value = resolve_plain(event.value)
     if not isinstance(value, types[name]) or (isinstance(value, bool) and name != "bool"):  # type: ignore[arg-type]
-        raise _Fault(f"cannot read {node.value!r} as !!{name}", node)
-    return _json_safe(value, node)
+        raise _Fault(f"cannot read {event.value!r} as !!{name}", event)
+    return _json_safe(value, event)
 
 
-def _key(value: Any, node: Any) -> str:
+def _key(value: Any, event: Any) -> str:
     """Return a key as JSON must have it: text. Integers and booleans have one spelling each, numbers Go's."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool):
         return "true" if value else "false"
     if value is None:
-        raise _Fault("null cannot be a key", node)
-    return str(value) if INTEGER.fullmatch(node.value.replace("_", "")) else _short_float(float(value))
+        raise _Fault("null cannot be a key", event)
+    written = getattr(event, "value", str(value))  # an alias has none
+    return str(value) if INTEGER.fullmatch(written.replace("_", "")) else _short_float(float(value))
 
 
 def _single(value: float) -> float:

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -131,8 +132,9 @@ def test_documents_know_their_place(text, numbers, lines):
         ("a: 1\n b: 2\n", "x.yaml:2: document 1: mapping values are not allowed in this context"),
         ("ok: 1\n---\na:\n\tb: 1\n", "x.yaml:4: document 2: "),
         ("a: [1, 2\n", "x.yaml:2: document 1: "),
-        ("a: *b\n", "x.yaml:1: document 1: found undefined alias"),
-        ("a: &a [*a]\n", "x.yaml:1: document 1: an anchor contains itself"),
+        ("a: *b\n", "x.yaml:1: document 1: undefined alias *b"),
+        ("a: &b 1\n---\na: *b\n", "x.yaml:3: document 2: undefined alias *b"),
+        ("a: &a [*a]\n", "x.yaml:1: document 1: anchor &a contains itself"),
         ("? {a: 1}\n: b\n", "x.yaml:1: document 1: a mapping or list cannot be a key"),
         ("a: .inf\n", "x.yaml:1: document 1: .inf is not a number that JSON has"),
         ("~: a\n", "x.yaml:1: document 1: null cannot be a key"),
@@ -157,6 +159,7 @@ def test_merge_keys_and_aliases_are_copies():
     text = "base: &b {x: 1, z: 2}\none:\n  <<: *b\n  z: 3\ntwo: *b\nboth:\n  <<: [{x: 7}, *b]\n"
     value = read_documents(text, "x.yaml")[0].value
     assert value["one"] == {"x": 1, "z": 3}
+    assert read_documents("{&k a: 1, b: *k, &k c: *k}", "x.yaml")[0].value == {"a": 1, "b": "a", "c": "c"}
     assert value["both"] == {"x": 7, "z": 2}
     value["two"]["x"] = 9
     assert value["base"]["x"] == 1
@@ -229,3 +232,16 @@ def _flat(value):
     if value is None:
         return []
     return value["items"] if value["kind"].endswith("List") else [value]
+
+
+@pytest.mark.parametrize("text", ["1e3", "12:30", "yes", '"yes"', "[1, {a: on}]", "{a: &b [1], c: *b}", "a: a: a"])
+def test_without_libyaml_it_is_the_same(text, monkeypatch):
+    def outcome():
+        try:
+            return read_documents(f"a: {text}\n", "x.yaml")
+        except ManifestError as error:
+            return error.summary
+
+    with_libyaml = outcome()
+    monkeypatch.setattr("pytest_ephemeral_ns.rules.yaml_dialect._Parser", yaml.SafeLoader)
+    assert outcome() == with_libyaml
