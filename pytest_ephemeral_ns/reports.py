@@ -49,13 +49,19 @@ def tell_failure(item: Any, call: Any, report: Any, namespaces: list[Namespace],
         _tell(item, call, report, [*_diagnoses(error, call, item, namespaces)], settings)
         for namespace in namespaces:
             _clean(report, namespace.clean)
-    except Exception as error:
+    except BaseException as error:
+        if isinstance(error, (KeyboardInterrupt, SystemExit)) or type(error).__name__ == "Exit":
+            raise
+        # Also the alarm of pytest-timeout, whose outcome is no Exception: it would end the whole run from here.
         _add_section(report, "ephemeral-ns", f"no diagnosis: {type(error).__name__}: {error}")
 
 
 def _comes_again(item: Any) -> bool:
-    """Whether pytest-rerunfailures will run the test once more."""
-    marker = item.get_closest_marker("flaky")
+    """Whether pytest-rerunfailures will surely run the test once more; where it decides by the error, nobody knows."""
+    marker, options = item.get_closest_marker("flaky"), item.config.option
+    picky = getattr(options, "only_rerun", None) or getattr(options, "rerun_except", None)
+    if picky or (marker and {*marker.kwargs} - {"reruns", "reruns_delay"}):
+        return False
     wanted = marker.kwargs.get("reruns", marker.args[0] if marker.args else 1) if marker else None
     if wanted is None:
         wanted = getattr(item.config.option, "reruns", None) or 0

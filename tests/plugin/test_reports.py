@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from pytest_ephemeral_ns.paths import bin_dir
+from tests.plugin.conftest import NEIGHBOURS_PYTHON
+from tests.plugin.test_neighbours import EVERYBODY
 
 pytestmark = pytest.mark.cluster
 
@@ -216,6 +218,21 @@ def test_an_error_in_the_collector_is_one_line(pytester, run_pytest, broken):
     assert "INTERNALERROR" not in result.stdout.str()
 
 
+def test_an_alarm_in_the_collector_does_not_end_the_run(pytester, run_pytest, broken):
+    pytester.makeconftest(
+        """
+        import time
+        import pytest_ephemeral_ns.diagnose.taking as taking
+        def slow(*args, **more): time.sleep(30)
+        taking.triage = slow
+        """
+    )
+    pytester.makepyfile("def test_it(ephemeral_ns): assert 0\ndef test_after(ephemeral_ns): pass")
+    result = run_pytest("--timeout=6")
+    result.assert_outcomes(failed=1, passed=1)
+    result.stdout.fnmatch_lines(["no diagnosis: Failed: Timeout*"])
+
+
 def test_a_server_that_is_gone_costs_one_line(pytester, run_pytest):
     pytester.makepyfile(
         """
@@ -255,6 +272,47 @@ def test_github(pytester, run_pytest, broken, monkeypatch):
     page = (pytester.path / "step.md").read_text()
     assert "### What the cluster did" in page
     assert CANARY not in page + result.stdout.str()
+
+
+@pytest.fixture
+def run_beside(run_pytest):
+    """Run pytest in the neighbours' environment with those named, and no other, loaded."""
+    if not NEIGHBOURS_PYTHON.exists():
+        pytest.skip("make neighbours installs them")
+
+    def run(*args: str, neighbours: tuple[str, ...]) -> pytest.RunResult:
+        off = [f"-pno:{name}" for name in sorted(EVERYBODY - set(neighbours))]
+        return run_pytest(*off, *args, python=NEIGHBOURS_PYTHON)
+
+    return run
+
+
+def test_reruns_are_told_at_the_last_attempt(pytester, run_beside, broken):
+    pytester.makepyfile(
+        helper(
+            """
+def test_it(ephemeral_ns):
+    if not ephemeral_ns.list("pods"):
+        ephemeral_ns.apply("app.yaml")
+    crash(ephemeral_ns)
+    assert 0
+"""
+        )
+    )
+    result = run_beside("--reruns=2", neighbours=("rerunfailures",))
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["why Pod/api is not ready:"])
+    assert len(list((pytester.path / ".ephemeral-ns").glob("*/*/"))) == 1
+
+
+def test_html_and_allure(pytester, run_beside, broken):
+    where = ["--html=report.html", "--self-contained-html", "--alluredir=allure"]
+    result = run_beside(*where, "-k", "test_one", neighbours=("html", "html_fixtures", "metadata", "allure_pytest"))
+    result.assert_outcomes(failed=1, deselected=2)
+    assert "why Pod/api is not ready" in (pytester.path / "report.html").read_text()
+    attached = [path.read_text() for path in (pytester.path / "allure").glob("*-attachment.txt")]
+    [ours] = [text for text in attached if "why Pod/api is not ready" in text]  # what the test prints is Allure's own
+    assert CANARY not in result.stdout.str() + (pytester.path / "report.html").read_text() + ours
 
 
 @pytest.mark.node
