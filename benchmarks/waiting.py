@@ -10,6 +10,7 @@ import importlib.util
 import itertools
 import json
 import os
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -124,7 +125,7 @@ def _verdicts(races: list[Race]) -> list[Sample]:
 
 def race(cluster: Cluster, folder: Path, manifest: str, shows: str) -> Race:
     """Let Helm install one manifest, and everybody wait for it; return how it went."""
-    name = f"race-{next(_number)}"
+    name = f"race-{next(_number)}-{secrets.token_hex(2)}"
     chart = _chart(folder / name, manifest)
     found = Race()
     with (
@@ -194,7 +195,10 @@ def _namespace(api: Api, name: str) -> Iterator[None]:
 
 def _appear(api: Api, name: str) -> None:
     path = f"/apis/apps/v1/namespaces/{name}/deployments/api"
+    ends = time.monotonic() + LIMIT
     while api.find(path) is None:
+        if time.monotonic() > ends:
+            raise TimeoutError(f"Helm did not install what it should in {name}")
         time.sleep(0.005)
 
 

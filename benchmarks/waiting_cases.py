@@ -66,12 +66,12 @@ FAILURES: tuple[Case, ...] = (
     Case("program that does not exist", deployment("command: [/no/such/program]"), "no such file or directory"),
     Case(
         "key that does not exist",
-        deployment(_env("{configMapKeyRef: {name: settings, key: no}}")) + _CONFIG,
+        deployment(_env("{configMapKeyRef: {name: settings, key: absent}}")) + _CONFIG,
         "CreateContainerConfigError",
     ),
     Case(
         "ConfigMap that does not exist",
-        deployment(_env("{configMapKeyRef: {name: no, key: no}}")),
+        deployment(_env("{configMapKeyRef: {name: absent, key: absent}}")),
         "CreateContainerConfigError",
     ),
     Case("ServiceAccount that does not exist", deployment(pod="serviceAccountName: nobody"), "nobody"),

@@ -93,8 +93,8 @@ class Judge:
         sight = self._view.sight(ref)
         if sight.error is not None:
             return Verdict("failed", "NotReadable", sight.error.summary)
-        if sight.stale:
-            return Verdict("waiting", "NotSeenYet", "the watch has not caught up yet")
+        if sight.unseen:
+            return Verdict("waiting", "NotSeenYet", sight.unseen)
         if sight.obj is not None:
             return verdict(sight.obj, self._surroundings(ref), self.now, self._graces)
         if sight.last is not None:

@@ -88,7 +88,7 @@ def wait_ready(
 
         discovery = Discovery(api)
     began = time.monotonic()
-    view = View(api, watcher, discovery, namespace, wanted)
+    view = View(api, watcher, discovery, namespace, wanted, deadline)
     judge = Judge(api, view, namespace, wanted, graces or Graces(), refine)
 
     def ending() -> Ending:

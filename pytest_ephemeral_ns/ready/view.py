@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from pytest_ephemeral_ns.deadline import Deadline
 from pytest_ephemeral_ns.errors import ApiError
 from pytest_ephemeral_ns.rules.objects import Object, Ref
 from pytest_ephemeral_ns.rules.status import Cause, Related, Verdict, is_stored_only, needs, proof
@@ -51,13 +52,14 @@ class Sight:
         obj: the object; ``None`` if it is not there.
         last: its last state, if it was there and is gone.
         error: why it can't be looked at.
-        stale: whether the watch has not caught up yet with what the server had when the wait began.
+        unseen: why nothing can be said yet: the first list has not arrived, or the watch has not caught up with what
+            the server had when the wait began; empty if it can.
     """
 
     obj: Object | None = None
     last: Object | None = None
     error: ApiError | None = None
-    stale: bool = False
+    unseen: str = ""
 
 
 class View:
@@ -69,14 +71,24 @@ class View:
         discovery: finds paths of kinds.
         namespace: where objects without a namespace are.
         refs: what is waited for.
+        deadline: first lists are not waited for longer than this.
     """
 
-    def __init__(self, api: Api, watcher: Watcher, discovery: Discovery, namespace: str, refs: Sequence[Ref]) -> None:
+    def __init__(
+        self,
+        api: Api,
+        watcher: Watcher,
+        discovery: Discovery,
+        namespace: str,
+        refs: Sequence[Ref],
+        deadline: Deadline,
+    ) -> None:
         self._api, self._watcher, self._discovery = api, watcher, discovery
-        self._namespace = namespace
+        self._namespace, self._deadline = namespace, deadline
         self._resources: dict[Ref, Resource] = {}
         self._stores: dict[Ref, Store] = {}
         self._related: dict[str, dict[str, Store]] = {}
+        self._doubted: dict[Ref, float] = {}
         self._fresh: dict[Ref, Object] = {}
         self._read: dict[Ref, tuple[float, Sight]] = {}
         self._namespaces: Store | None = None
@@ -106,7 +118,7 @@ class View:
         self._arrived(
             [*self._stores.values(), *(store for kinds in self._related.values() for store in kinds.values())]
         )
-        self._read_again(known)
+        self._doubted = dict.fromkeys(known, 0.0)
 
     def _place(self, ref: Ref) -> str:
         return (ref.namespace or self._namespace) if self._resources[ref].namespaced else ""
@@ -123,21 +135,28 @@ class View:
 
     def _arrived(self, stores: Iterable[Store]) -> None:
         """Wait for the first lists, which all travel at the same time."""
+        ends = Deadline.after(self._deadline.sooner(self._api.timeout))
         for store in stores:
-            ends = time.monotonic() + self._api.timeout
             seen = 0
-            while not (store.synced or store.error) and time.monotonic() < ends:
-                seen = self._watcher.changed(seen, 1.0)
+            while not (store.synced or store.error or ends.expired):
+                seen = self._watcher.changed(seen, ends.sooner(1.0))
 
-    def _read_again(self, refs: Sequence[Ref]) -> None:
+    def _read_again(self) -> None:
         """A watch that ran before this wait may lag behind what was applied a moment ago: note what the server has."""
-        for store in {id(self._stores[ref]): self._stores[ref] for ref in refs}.values():
-            mine = [ref for ref in refs if self._stores[ref] is store]
-            listed = {(_name(item)): item for item in self._api.list(store.path)} if len(mine) > 1 else {}
+        due = [ref for ref, at in self._doubted.items() if time.monotonic() - at >= _REREAD]
+        for store in {id(self._stores[ref]): self._stores[ref] for ref in due}.values():
+            mine = [ref for ref in due if self._stores[ref] is store]
+            try:
+                listed = {_name(item): item for item in self._api.list(store.path)} if len(mine) > 1 else {}
+                found = {ref: listed.get(ref.name) if listed else self._api.find(self._path(ref)) for ref in mine}
+            except ApiError as error:
+                if error.status != 403:
+                    self._doubted.update(dict.fromkeys(mine, time.monotonic()))  # out of reach for a moment
+                    continue
+                found = {}  # who may watch but not read has to trust the watch
+            self._fresh.update({ref: item for ref, item in found.items() if item is not None})
             for ref in mine:
-                item = listed.get(ref.name) if listed else self._api.find(self._path(ref))
-                if item is not None:
-                    self._fresh[ref] = item
+                del self._doubted[ref]
 
     def _path(self, ref: Ref) -> str:
         return self._resources[ref].path(namespace=self._place(ref), name=ref.name)
@@ -180,17 +199,27 @@ class View:
             ref: one of the objects that are waited for.
         """
         store = self._stores[ref]
-        if store.error is not None and not store.synced:
-            return self._sight_by_reading(ref, store.error)
-        obj = store.get(self._place(ref), ref.name)
+        if not store.synced:
+            if store.error is not None:
+                return self._sight_by_reading(ref, store.error)
+            return Sight(unseen=store.trouble.summary if store.trouble else "the first list has not arrived yet")
+        if self._doubted:
+            self._read_again()
+        key = (self._place(ref), ref.name)
+        obj = store.get(*key)
+        last = None if obj is not None else store.deleted().get(key)
+        if ref in self._doubted or self._lags(ref, obj or last):
+            return Sight(obj, last, unseen="the watch has not caught up yet")
+        return Sight(_with_kind(obj, ref) if obj is not None else None, last)
+
+    def _lags(self, ref: Ref, known: Object | None) -> bool:
         fresh = self._fresh.get(ref)
-        if fresh is not None and obj is not None:
-            if _older(obj, fresh):
-                return Sight(obj, stale=True)
-            del self._fresh[ref]
-        if obj is None:
-            return Sight(last=store.deleted().get((self._place(ref), ref.name)), stale=fresh is not None)
-        return Sight(_with_kind(obj, ref))
+        if fresh is None:
+            return False
+        if known is None or _older(known, fresh):
+            return True
+        del self._fresh[ref]
+        return False
 
     def _sight_by_reading(self, ref: Ref, refused: ApiError) -> Sight:
         """Who may not list or watch a kind may perhaps still get one object of it."""
@@ -208,7 +237,7 @@ class View:
     @property
     def reads(self) -> bool:
         """Whether some objects can only be had by asking again and again."""
-        return bool(self._read)
+        return bool(self._read or self._doubted)
 
     def related(self, namespace: str, seen: Seen, calm_since: datetime | None = None) -> Related:
         """Return what surrounds the objects of a namespace now.

@@ -28,7 +28,7 @@ class Graces:
         image_unreachable: the node has no such image, and nobody answers where its registry should be.
         image_pull: any other pull error: time-outs, rate limits, a registry that stumbles.
         crash_loop: a container in CrashLoopBackOff, since its first crash was seen.
-        crash_loop_restarts: a count, not seconds: so many restarts end the wait at once.
+        crash_loop_restarts: a count, not seconds: a crash after so many restarts ends the wait at once.
         crash_loop_patience: instead of these two while other objects of the same wait are on their way, and until a
             crash began after they were ready: an application may end until its database is up.
         start_error: the container's process could not be started, for a reason that may pass.
@@ -72,7 +72,7 @@ class Graces:
     image_unreachable: float = 3.0
     image_pull: float = 20.0
     crash_loop: float = 45.0
-    crash_loop_restarts: int = 3
+    crash_loop_restarts: int = 2
     crash_loop_patience: float = 240.0
     start_error: float = 10.0
     config_key: float = 1.5

@@ -439,6 +439,34 @@ def test_a_watch_that_lags_is_not_believed(world: World) -> None:
         assert wait(world, ref).objects[ref].ready
 
 
+def test_a_server_that_is_out_of_reach_when_a_wait_begins_is_waited_for(world: World) -> None:
+    ref = world.put(deployment(ready=1))
+    wait(world, ref)
+    world.put(deployment(ready=1, generation=2))
+    world.refused["/apis/apps/v1/namespaces/shop/deployments/api"] = ApiError("get deployments/api: no answer")
+    with pytest.raises(WaitTimeout, match="NotSeenYet"):
+        wait(world, ref, timeout=0.2)
+    with later(lambda: world.refused.clear()):
+        assert wait(world, ref).objects[ref].ready
+
+
+def test_who_may_watch_but_not_read_trusts_the_watch(world: World) -> None:
+    ref = world.put(deployment(ready=1))
+    wait(world, ref)
+    world.refused["/apis/apps/v1/namespaces/shop/deployments/api"] = FORBIDDEN
+    assert wait(world, ref).objects[ref].ready
+
+
+def test_one_that_was_there_a_moment_ago_and_is_gone(world: World) -> None:
+    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "m"}, "spec": {"ttlSecondsAfterFinished": 0}}
+    ref = world.put(job)
+    with later(lambda: world.remove(ref)):
+        wait(world, ref)
+    ref = world.put(job)
+    with later(lambda: world.remove(ref)):
+        assert wait(world, ref).objects[ref].reason == "RemovedAfterFinishing"
+
+
 def test_pods_are_looked_at_before_ready_is_believed_where_nothing_probes_them(world: World) -> None:
     unprobed = deployment(ready=1)
     unprobed["spec"] = {
