@@ -71,8 +71,8 @@ def test_two_live_side_by_side_and_one_ends_with_its_owner(state: Path) -> None:
         usable_namespace(second, "shop")
         owner.send_signal(signal.SIGKILL)
         owner.wait()
-        eventually(lambda: not (state / "first").exists())
-    assert processes_of(state / "first") == {}
+        eventually(lambda: processes_of(state / "first") == {})
+    assert not (state / "first").exists()
     assert names() == ["second"]
     assert get(second, "/api/v1/namespaces/shop")["status"]["phase"] == "Active"
 

@@ -1,10 +1,8 @@
-"""Clusters with nodes: simulated ones anywhere, real ones as root; two side by side; nothing of either stays."""
+"""Clusters with nodes: simulated ones anywhere, real ones as root; nothing of either stays."""
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,10 +11,10 @@ import pytest
 
 from pytest_ephemeral_ns.clusters.cluster import Cluster
 from pytest_ephemeral_ns.clusters.embedded import real_node
-from pytest_ephemeral_ns.clusters.embedded.cluster import down, load, names, status, up
+from pytest_ephemeral_ns.clusters.embedded.cluster import down, names, up
 from pytest_ephemeral_ns.clusters.embedded.node import missing
 from pytest_ephemeral_ns.clusters.embedded.state import Home
-from tests.clusters.embedded_world import eventually, exists, get, processes_of, usable_namespace
+from tests.clusters.embedded_world import eventually, exists, get, processes_of, sleeper, usable_namespace
 
 BUSYBOX = "busybox:1.36"
 
@@ -72,85 +70,23 @@ def test_simulated_nodes_run_pods_as_stages_say(state: Path) -> None:
     eventually(lambda: not exists(cluster, "/api/v1/namespaces/shop/pods/good"))
 
 
-needs_node = [
-    pytest.mark.cluster,
-    pytest.mark.node,
-    pytest.mark.skipif(bool(missing()), reason=f"no real node here: {'; '.join(missing())}"),
-]
-
-
-def left_on_the_machine(name: str) -> list[str]:
-    """Return what a cluster's node still has outside of its folder: links, routes, cgroups, mounts."""
-    spec = real_node.recorded(Home.of(name))
-    assert spec
-    routes = subprocess.run(["ip", "route"], capture_output=True, text=True, check=True).stdout.splitlines()
-    mounts = Path("/proc/self/mounts").read_text().splitlines()
-    return [
-        *(str(p) for p in Path("/sys/class/net").glob(spec.host_link)),
-        *(line for line in routes if spec.pod_range in line or f"{spec.host_ip.rpartition('.')[0]}." in line),
-        *(str(p) for root in Path("/sys/fs/cgroup").glob("*") for p in root.glob(spec.identity)),
-        *(line for line in mounts if str(spec.directory) in line),
-    ]
-
-
-class TestRealNode:
-    pytestmark = needs_node
-
-    def test_two_side_by_side_run_pods_that_find_services_by_name(self, state: Path) -> None:
-        from pytest_ephemeral_ns.clusters.embedded.images import ensure_images
-
-        archives = ensure_images([BUSYBOX])
-        clusters = [up(name, nodes="real", owner_pid=os.getpid()) for name in ("one", "two")]
-        ranges = {real_node.recorded(Home.of(cluster.name)).pod_range for cluster in clusters}  # type: ignore[union-attr]
-        assert len(ranges) == 2
-        for cluster in clusters:
-            assert cluster.nodes == "real"
-            assert load(cluster.name, archives) == ["docker.io/library/busybox:1.36"]
-            usable_namespace(cluster, "shop")
-            look_up = "nslookup kubernetes.default.svc.cluster.local && echo found"
-            get(cluster, "/api/v1/namespaces/shop/pods", "POST", pod("asks", "sh", "-c", look_up))
-        for cluster in clusters:
-            eventually(lambda cluster=cluster: phase(cluster, "asks") == "Succeeded", 60)
-            log = get(cluster, "/api/v1/namespaces/shop/pods/asks/log")
-            assert "10.96.0.1" in log
-            assert log.endswith("found\n")
-
-        spec = real_node.recorded(Home.of("one"))
-        assert spec
-        assert left_on_the_machine("one")
-        before, down_spec = left_on_the_machine, spec
-        assert down("one")
-        assert not Path("/sys/class/net", down_spec.host_link).exists()
-        assert not [p for root in Path("/sys/fs/cgroup").glob("*") for p in root.glob(down_spec.identity)]
-        assert processes_of(state / "one") == {}
-        assert before("two")
-        assert phase(clusters[1], "asks") == "Succeeded"
-
-    def test_a_killed_supervisor_leaves_what_down_removes(self, state: Path) -> None:
-        cluster = up("one", nodes="real")
+@pytest.mark.cluster
+@pytest.mark.node
+@pytest.mark.skipif(bool(missing()), reason=f"no real node here: {'; '.join(missing())}")
+def test_a_real_node_goes_with_its_owner_in_whatever_way_that_ends(state: Path) -> None:
+    """What else a real node does, and that nothing of it stays, is in test_node_life.py."""
+    with sleeper() as owner:
+        cluster = up("one", nodes="auto", owner_pid=owner.pid)
+        assert cluster.nodes == "real"
+        assert not cluster.connection.server.startswith(("https://0.0.0.0", "https://127."))
         usable_namespace(cluster, "shop")
-        os.kill(status("one")["pid"], signal.SIGKILL)
-        eventually(lambda: processes_of(state / "one") == {})
         spec = real_node.recorded(Home.of("one"))
         assert spec
-        assert down("one")
-        assert not (state / "one").exists()
-        assert not Path("/sys/class/net", spec.host_link).exists()
-        assert not [p for root in Path("/sys/fs/cgroup").glob("*") for p in root.glob(spec.identity)]
-        assert str(spec.directory) not in Path("/proc/self/mounts").read_text()
-
-    def test_a_node_that_dies_comes_back(self, state: Path) -> None:
-        cluster = up("one", nodes="real")
-        [sandbox] = [
-            pid for pid, argv in processes_of(state / "one").items() if ".sandbox " in argv and "unshare" in argv
-        ]
-        os.kill(sandbox, signal.SIGKILL)
-        eventually(lambda: status("one")["restarts"].get("node") == 1)
-
-        def dns() -> bool:
-            found = get(cluster, "/apis/apps/v1/namespaces/kube-system/deployments/coredns")
-            node = get(cluster, "/api/v1/nodes/one-node")["status"]["conditions"]
-            ready = [c for c in node if c["type"] == "Ready" and c["status"] == "True"]
-            return bool(ready and found["status"].get("availableReplicas") == 1)
-
-        eventually(dns, 60)
+        assert Path("/sys/class/net", spec.host_link).exists()
+        owner.send_signal(signal.SIGKILL)
+        owner.wait()
+        eventually(lambda: processes_of(state / "one") == {})
+    assert not (state / "one").exists()
+    assert not Path("/sys/class/net", spec.host_link).exists()
+    assert not [folder for root in Path("/sys/fs/cgroup").glob("*") for folder in root.glob(spec.identity)]
+    assert str(spec.directory) not in Path("/proc/self/mounts").read_text()

@@ -134,11 +134,11 @@ def environment(home: Path, extra: Mapping[str, str] | None = None) -> dict[str,
     return {**{key: os.environ[key] for key in kept if key in os.environ}, "HOME": str(home), **(extra or {})}
 
 
-def last_lines(log: Path, count: int = 8) -> list[str]:
-    """Return the last lines of a log file, each at most 300 characters; empty if there is none."""
+def last_lines(log: Path, count: int = 8, start: int = 0) -> list[str]:
+    """Return the last lines of a log file after ``start`` bytes, each at most 300 characters."""
     try:
         with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - 16384))
+            file.seek(max(start, log.stat().st_size - 16384))
             text = file.read().decode(errors="replace")
     except OSError:
         return []

@@ -35,6 +35,7 @@ class Running:
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._components: dict[str, Component] = {}
         self._started_at: dict[str, float] = {}
+        self._log_start: dict[str, int] = {}
         self.restarts: dict[str, int] = {}
 
     def identities(self) -> dict[str, ProcessId]:
@@ -48,6 +49,7 @@ class Running:
             ClusterError: its program can't be run.
         """
         log = self._home.log(component.name)
+        self._log_start[component.name] = log.stat().st_size if log.exists() else 0
         environment = processes.environment(self._home.path)
         try:
             child = processes.spawn(component.argv, log=log, cwd=self._home.path, env=environment)
@@ -108,9 +110,9 @@ class Running:
         self.restarts[name] = count
 
     def evidence(self, name: str) -> list[str]:
-        """Return a component's last words, and where the others are."""
+        """Return a component's last words since it was started last, and where the others are."""
         log = self._home.log(name)
-        return [*processes.last_lines(log), f"log: {log}"]
+        return [*processes.last_lines(log, start=self._log_start.get(name, 0)), f"log: {log}"]
 
     def stop(self) -> None:
         """End every component, the last one first; what does not end by itself is killed."""

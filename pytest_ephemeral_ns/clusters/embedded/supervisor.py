@@ -61,6 +61,7 @@ class Supervisor:
         self.running = Running(home)
         self.node: RealNode | None = None
         self.node_started = 0.0
+        self.namespace: int | None = None
         self.owner = Watch(self.spec.owner) if self.spec.owner else None
         self.stop_wanted = False
         self._wake_read, self._wake_write = _pipe()
@@ -84,13 +85,14 @@ class Supervisor:
             return self._fail(ClusterError(f"the supervisor failed: {error!r}", evidence=[traceback.format_exc()]))
         self._say(phase=STOPPING, message="stopping")
         self._stop()
+        self._leave()
         self.home.remove()
         return 0
 
     def _start(self) -> None:
         deadline = Deadline.after(self.spec.timeout)
-        first = containment.contain()
-        self._say(containment="pid namespace" if first else "process list")
+        self.namespace = containment.contain()
+        self._say(containment="pid namespace" if self.namespace else "process list", processes=self._processes())
         for attempt in range(1, _PORT_ATTEMPTS + 1):
             try:
                 plan = self._plan()
@@ -192,7 +194,7 @@ class Supervisor:
 
     def _launch(self, component: Component) -> None:
         self.running.start(component)
-        self._say(processes=self.running.identities())
+        self._say(processes=self._processes())
 
     def _until(self, done: Callable[[], bool], deadline: Deadline, component: str) -> None:
         """Ask whether something is ready until it is, as long as every component runs and nobody wants us to end."""
@@ -217,7 +219,7 @@ class Supervisor:
             if self.node and self.node.ended():
                 self._restart_node()
             if self.running.restart_dead():
-                self._say(processes=self.running.identities(), restarts=self.running.restarts)
+                self._say(processes=self._processes(), restarts=self.running.restarts)
             self._pause(0.5 if blind else None)
 
     def _should_end(self) -> bool:
@@ -252,6 +254,16 @@ class Supervisor:
             self.node = None
         self.running.stop()
 
+    def _leave(self) -> None:
+        """End the PID namespace, and with it whatever may still be in it."""
+        if self.namespace:
+            os.kill(self.namespace, signal.SIGKILL)
+            os.waitpid(self.namespace, 0)
+
+    def _processes(self) -> dict[str, ProcessId]:
+        namespace = {"namespace": ProcessId.of(self.namespace)} if self.namespace else {}
+        return {**namespace, **self.running.identities()}
+
     def _fail(self, error: EphemeralNsError) -> int:
         report = {"summary": error.summary, "evidence": list(error.evidence), "command": error.command}
         with contextlib.suppress(OSError):
@@ -259,6 +271,7 @@ class Supervisor:
             there, kept = self.home.keep_node_logs()
             report = json.loads(json.dumps(report).replace(f"{there}", f"{kept}"))
         self._stop()
+        self._leave()
         self.home.remove(keep_logs=True)
         self._say(phase=FAILED, message=error.summary, error=report)
         return 1
