@@ -46,7 +46,7 @@ packages: ## Debian packages for a node: containerd, runc, CNI plugins, nftables
 neighbours: $(VENV)-neighbours/.stamp ## the other plugins that we are tested beside
 
 test: lint assets packages images neighbours ## lint, then unit, plugin and end-to-end tests
-	$(PYTEST) $(ARGS)
+	@scripts/run-tests $(BIN)/python $(ARGS)
 
 unit: $(STAMP) ## tests that need no cluster
 	$(PYTEST) -m "not cluster and not node and not kind" $(ARGS)
