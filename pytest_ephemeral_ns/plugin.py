@@ -140,7 +140,8 @@ def pytest_configure_node(node: Any) -> None:
 
 
 @pytest.hookimpl(tryfirst=True, specname="pytest_sessionfinish")
-def _before_fixtures_end(session: pytest.Session, exitstatus: int) -> None:
+def pytest_before_fixtures_end(session: pytest.Session, exitstatus: int) -> None:
+    """Runs as the first ``pytest_sessionfinish``: an interrupt makes no report, and namespaces go with the fixtures."""
     if exitstatus == pytest.ExitCode.INTERRUPTED and session.config.stash[ACTIVE]:
         from pytest_ephemeral_ns.reports import tell_interrupt
 

@@ -341,6 +341,7 @@ spec:
       - name: app
         image: busybox:1.36
         command: [sh, -c, "echo connecting with $PASSWORD; echo no such database; exit 7"]
+        readinessProbe: {{exec: {{command: ["false"]}}}}
         env: [{{name: PASSWORD, valueFrom: {{secretKeyRef: {{name: db, key: password}}}}}}]
       - {{name: side, image: "busybox:1.36", command: [sh, -c, "{loop}"]}}
 """,
