@@ -364,6 +364,6 @@ spec:
         ]
     )
     assert CANARY not in result.stdout.str() + everything(pytester.path)
-    assert list((pytester.path / ".ephemeral-ns").glob("*/*/logs/api-*/app.previous.log"))
+    assert list((pytester.path / ".ephemeral-ns").glob("*/*/logs/api-*/app*.log"))
     command = [str(bin_dir() / "kubectl"), "--kubeconfig", str(node_cluster.kubeconfig), "get", "ns", "-o", "name"]
     subprocess.run(command, check=True, capture_output=True, timeout=60)
