@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
-from pytest_ephemeral_ns.deploy.definitions import use_definition
+from pytest_ephemeral_ns.deploy.definitions import Definitions
 from pytest_ephemeral_ns.deploy.model import Tracked
 from pytest_ephemeral_ns.deploy.snapshot import HOME, Snapshot, action_of, look, refuse_others
 from pytest_ephemeral_ns.errors import ApiError, DeployError, EphemeralNsError
@@ -155,16 +155,14 @@ class Applier:
         return answer
 
     def _define(self, manifest: Manifest, warnings: list[str]) -> Object:
-        def apply(body: Object) -> Object:
-            answer = self._send(manifest, body, warnings)
+        def made(answer: Object) -> None:
             self._track(manifest, answer, shared=True)
-            return answer
 
         manner = self._manner
-        body = appliable(manifest.object, manner.labels)
-        used = use_definition(self._api, self._path(manifest, ""), body, manner.deadline, apply)
+        definitions = Definitions(self._api, self._path(manifest, ""), manner.namespace, manner.deadline, made)
+        used = definitions.use(appliable(manifest.object, manner.labels), warnings)
         if used.ours:
-            self._track(manifest, used.object, shared=True)
+            made(used.object)
         else:
             warnings.append("exists already and is not of this run: it is used as it is")
         return used.object

@@ -28,7 +28,7 @@ class Kinds:
     def __init__(self, discovery: Discovery | None, manifests: Sequence[Manifest]) -> None:
         self._discovery = discovery
         self._scopes: Mapping[tuple[str, str], bool] = definitions_in(manifests)
-        self._defined = {(r.api_version, r.kind): r for m in manifests for r in _defined_by(m)}
+        self._defined = {(r.api_version, r.kind): r for m in manifests for r in defined_by(m)}
 
     def namespaced(self, api_version: str, kind: str) -> bool:
         """Return whether objects of a kind live in namespaces."""
@@ -81,7 +81,8 @@ def _some(places: Sequence[str]) -> list[str]:
     return [*places[:5], *([f"and {len(places) - 5} more"] if len(places) > 5 else [])]
 
 
-def _defined_by(manifest: Manifest) -> list[Resource]:
+def defined_by(manifest: Manifest) -> list[Resource]:
+    """Return the kinds that a CustomResourceDefinition defines, one for each served version; none for anything else."""
     if manifest.object["kind"] != "CustomResourceDefinition":
         return []
     spec = manifest.object.get("spec") or {}

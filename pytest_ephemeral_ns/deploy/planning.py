@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_ephemeral_ns.deploy.charts import POST, PRE, hooks_of, prepare
-from pytest_ephemeral_ns.deploy.kinds import Kinds
+from pytest_ephemeral_ns.deploy.kinds import Kinds, defined_by
 from pytest_ephemeral_ns.deploy.model import TEMPLATE, Chart, Objects, Part, Plan, Release, Request, Source
 from pytest_ephemeral_ns.deploy.sources import read_source
 from pytest_ephemeral_ns.errors import UsageError
@@ -99,9 +99,12 @@ def everything_in(parts: Iterable[Part]) -> Iterable[Manifest]:
 
 
 def _is_served(definition: Manifest, discovery: Discovery) -> bool:
-    spec = definition.object.get("spec") or {}
-    kind = (spec.get("names") or {}).get("kind")
-    return any(r.group == spec.get("group") and r.kind == kind for r in discovery.all())
+    try:
+        for resource in defined_by(definition):
+            discovery.find(resource.api_version, resource.kind)
+    except UsageError:
+        return False
+    return True
 
 
 def _placed(parts: Sequence[Part], request: Request, kinds: Kinds) -> Plan:

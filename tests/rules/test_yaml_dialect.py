@@ -234,7 +234,9 @@ def _flat(value):
     return value["items"] if value["kind"].endswith("List") else [value]
 
 
-@pytest.mark.parametrize("text", ["1e3", "12:30", "yes", '"yes"', "[1, {a: on}]", "{a: &b [1], c: *b}", "a: a: a"])
+@pytest.mark.parametrize(
+    "text", ["1e3", "12:30", "yes", '"yes"', "[1, {a: on}]", "{a: &b [1], c: *b}", "*b", "{a: 1, a: 2}"]
+)
 def test_without_libyaml_it_is_the_same(text, monkeypatch):
     def outcome():
         try:

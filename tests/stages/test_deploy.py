@@ -225,3 +225,38 @@ def test_pull_secrets_are_attached_to_the_default_account(api, namespace, elsewh
     assert api.find(f"/api/v1/namespaces/{namespace}/secrets/pull") is None
     attach_pull_secrets(api, [f"{elsewhere}/pull"], namespace)
     assert api.get(path)["imagePullSecrets"] == [{"name": "pull"}]
+
+
+def test_warnings_worth_having(api, apply):
+    from tests.stages.test_guard import pod
+
+    ports = [{"port": 80}]
+    balancer = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "b"},
+        "spec": {"type": "LoadBalancer", "ports": ports},
+    }
+    moving = pod("moving")
+    moving["spec"]["containers"][0]["image"] = "busybox"
+    warnings = "\n".join(apply(balancer, moving).warnings)
+    assert "Service/b (given as an object): type LoadBalancer, and nothing here seems to hand out addresses" in warnings
+    assert "image busybox is a moving target" in warnings
+
+
+def test_a_node_port_that_is_taken_is_no_reason_to_fail(api, namespace, elsewhere, apply):
+    spec = {"type": "NodePort", "ports": [{"port": 80, "nodePort": 32123}]}
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}, "spec": spec}
+    api.create(f"/api/v1/namespaces/{elsewhere}/services", service)
+    for action in ("created", "unchanged"):
+        deployed = apply(service)
+        assert [*deployed.actions.values()] == [action]
+        assert "Service/a: node port 32123 is taken: the cluster chose another" in deployed.warnings
+    assert api.get(f"/api/v1/namespaces/{namespace}/services/a")["spec"]["ports"][0]["nodePort"] != 32123
+
+
+def test_everything_goes_to_a_node_pool(api, namespace, apply):
+    apply(deployment("api"), node_selector={"pool": "ci"}, tolerations=[{"key": "ci", "operator": "Exists"}])
+    found = api.get(f"/apis/apps/v1/namespaces/{namespace}/deployments/api")["spec"]["template"]["spec"]
+    assert found["nodeSelector"] == {"pool": "ci"}
+    assert found["tolerations"] == [{"key": "ci", "operator": "Exists"}]

@@ -143,8 +143,11 @@ def test_what_a_release_makes_outside_is_tracked_and_removed(api, install, chart
 def test_definitions_that_the_cluster_has_already_are_no_reason_to_refuse(api, install, chart, namespace):
     import yaml
 
+    from pytest_ephemeral_ns.kube.discovery import Discovery
+
     group = f"{namespace}.example.com"
     api.create(DEFINITIONS, yaml.safe_load(definition(group)))
+    Discovery(api).find(f"{group}/v1", "Thing", patience=30.0)
     try:
         name = chart(**{"templates/c.yaml": CONFIG.format("a"), "crds/d.yaml": definition(group)})
         assert install(name).tracked == ()

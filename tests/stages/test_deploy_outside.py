@@ -150,6 +150,15 @@ def test_a_definition_with_other_content_in_the_same_run_is_an_error(own, namesp
         own(namespaces(), widgets(group, description="other"))
 
 
+def test_a_definition_that_nobody_shares_may_change(api, own, namespaces, group):
+    namespace = namespaces()
+    own(namespace, widgets(group))
+    changed = own(namespace, widgets(group, description="new"), widget(group))
+    assert [*changed.actions.values()] == ["configured", "created"]
+    version = api.get(f"{DEFINITIONS}/widgets.{group}")["spec"]["versions"][0]
+    assert version["schema"]["openAPIV3Schema"]["description"] == "new"
+
+
 def test_a_definition_that_is_being_removed_is_awaited_and_made_again(api, own, namespaces, group):
     namespace = namespaces()
     first = own(namespace, widgets(group), widget(group))

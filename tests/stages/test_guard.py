@@ -1,0 +1,69 @@
+"""Guard rails on the real control plane."""
+
+from __future__ import annotations
+
+import secrets
+
+import pytest
+
+from pytest_ephemeral_ns.deadline import Deadline
+from pytest_ephemeral_ns.deploy import api_servers, put_guard_rails
+from pytest_ephemeral_ns.errors import ApiError, DeployError
+from pytest_ephemeral_ns.rules.guardrails import Limits, Reach, guard_rails, pod_security_labels
+
+pytestmark = pytest.mark.cluster
+
+
+@pytest.fixture(scope="module")
+def api(control_plane):
+    from pytest_ephemeral_ns.kube.api import Api
+
+    with Api(control_plane.connection) as api:
+        yield api
+
+
+@pytest.fixture
+def namespace(api):
+    name = f"guard-{secrets.token_hex(3)}"
+    labels = pod_security_labels("baseline")
+    uid = api.create("/api/v1/namespaces", {"metadata": {"name": name, "labels": labels}})["metadata"]["uid"]
+    yield name
+    api.delete(f"/api/v1/namespaces/{name}", uid=uid)
+
+
+def pod(name, **spec):
+    containers = [{"name": "a", "image": "busybox:1.36"}]
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {"containers": containers, **spec}}
+
+
+def test_a_pod_that_says_nothing_is_accepted_at_once_and_gets_defaults(api, namespace):
+    rails = guard_rails("standard", limits=Limits.of({"pods": "1"}))
+    refs = put_guard_rails(api, namespace, rails, Deadline.after(60), labels={"pytest-ephemeral-ns/run": "r"})
+    assert [str(ref) for ref in refs] == ["LimitRange/ephemeral-ns", "ResourceQuota/ephemeral-ns"]
+    path = f"/api/v1/namespaces/{namespace}/pods"
+    made = api.create(path, pod("one"))
+    assert made["spec"]["containers"][0]["resources"] == {
+        "limits": {"memory": "1Gi"},
+        "requests": {"cpu": "10m", "memory": "32Mi"},
+    }
+    with pytest.raises(ApiError, match="exceeded quota: ephemeral-ns"):
+        api.create(path, pod("two"))
+
+
+def test_pod_security_is_enforced(api, namespace):
+    with pytest.raises(ApiError, match="violates PodSecurity"):
+        api.create(f"/api/v1/namespaces/{namespace}/pods", pod("host", hostNetwork=True))
+
+
+def test_the_server_takes_every_policy_and_again(api, namespace):
+    # A control plane without a node may listen on a loopback address, which makes no endpoint.
+    reach = Reach(shared=["db"], ingress=["nginx"], api_servers=api_servers(api) or [("10.0.0.1", 6443)])
+    rails = guard_rails("isolated", reach=reach)
+    first = put_guard_rails(api, namespace, rails, Deadline.after(60))
+    assert len(first) == 8
+    assert put_guard_rails(api, namespace, rails, Deadline.after(60)) == first
+
+
+def test_a_bad_quantity_is_refused_with_its_object(api, namespace):
+    with pytest.raises(DeployError, match="guard rail ResourceQuota/ephemeral-ns was refused"):
+        put_guard_rails(api, namespace, guard_rails("standard", limits=Limits.of({"pods": "many"})), Deadline.after(60))
