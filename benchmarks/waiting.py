@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.measure import Sample
-from benchmarks.waiting_cases import FAILURES, deployment, many
+from benchmarks.waiting_cases import FAILURES, PROBED, deployment, many
 from pytest_ephemeral_ns.clusters import embedded
 from pytest_ephemeral_ns.clusters.cluster import Cluster
 from pytest_ephemeral_ns.clusters.embedded.images import ensure_images
@@ -88,7 +88,7 @@ def run() -> list[Sample]:
 
 def compare(cluster: Cluster, folder: Path) -> list[Sample]:
     """Return all figures of this cluster."""
-    good = [race(cluster, folder, deployment(), '"status": "True", "type": "Available"') for _ in range(ROUNDS)]
+    good = [race(cluster, folder, deployment(PROBED), '"status": "True", "type": "Available"') for _ in range(ROUNDS)]
     with ThreadPoolExecutor(AT_ONCE) as pool:
         bad = list(pool.map(lambda case: race(cluster, folder, case.manifest, case.shows), FAILURES))
     return [*_reactions(good), *_verdicts(bad), *_requests(cluster)]

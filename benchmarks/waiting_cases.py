@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 _SLEEPS = "command: [sleep, '3600']"
+# Without a probe we would not believe the first second of "ready", and the others would.
+PROBED = f"{_SLEEPS}, readinessProbe: {{exec: {{command: ['true']}}, periodSeconds: 1}}"
 
 
 @dataclass(frozen=True)

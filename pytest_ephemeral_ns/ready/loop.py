@@ -94,7 +94,7 @@ def wait_ready(
     def ending() -> Ending:
         return Ending(api, namespace, layer, deadline, redactor_of(secrets), view.troubles())
 
-    window, tell = 0.0, _Teller(on_progress)
+    tell, collecting = _Teller(on_progress), _Collecting()
     while True:
         seen, looked = watcher.changed(0, 0), time.monotonic()
         verdicts = judge.look()
@@ -103,17 +103,14 @@ def wait_ready(
             if view.prove(wanted):
                 continue
             return ReadyReport(verdicts, time.monotonic() - began, (layer,))
-        failed = any(item.failed for item in verdicts.values())
-        trouble = failed or any(item.due for item in verdicts.values())
-        window = (window or time.monotonic() + WINDOW) if trouble else 0.0
-        if failed and (time.monotonic() >= window or deadline.expired or nothing_moves(verdicts)):
+        more_may_come = collecting.left(verdicts)
+        if any(item.failed for item in verdicts.values()) and (not more_may_come or deadline.expired):
             raise ending().failed(verdicts)
         if deadline.expired:
             raise ending().timed_out(verdicts)
         view.deepen(verdicts)
         longest = _TICK if on_progress or view.reads else _LONGEST
-        pause = min(judge.pause(verdicts), window - time.monotonic() if failed else longest, longest)
-        _block(watcher, seen, deadline.sooner(max(0.0, pause)))
+        _block(watcher, seen, deadline.sooner(max(0.0, min(judge.pause(verdicts), more_may_come or longest, longest))))
         time.sleep(max(0.0, looked + _CALM - time.monotonic()))
 
 
@@ -121,6 +118,21 @@ def _block(watcher: Watcher, seen: int, seconds: float) -> None:
     began = time.monotonic()
     if watcher.changed(seen, seconds) == seen and time.monotonic() - began < seconds / 2:
         raise UsageError("the watches of this wait were closed while it ran: its namespace has been released")
+
+
+class _Collecting:
+    """Gives further causes a second to show, counted from the first sign of trouble on what failed."""
+
+    def __init__(self) -> None:
+        self._since: dict[Ref, float] = {}
+
+    def left(self, verdicts: Verdicts) -> float:
+        """Return the seconds that are left to wait for more; 0 if there is nothing to wait for."""
+        now = time.monotonic()
+        troubled = [ref for ref, item in verdicts.items() if item.failed or item.due is not None]
+        self._since = {ref: self._since.get(ref, now) for ref in troubled}
+        ends = [self._since[ref] + WINDOW for ref, item in verdicts.items() if item.failed]
+        return max(0.0, min(ends) - now) if ends and not nothing_moves(verdicts) else 0.0
 
 
 class _Teller:

@@ -5,14 +5,13 @@ PYTEST_DONT_REWRITE
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from pytest_ephemeral_ns.rules.graces import Graces
+from pytest_ephemeral_ns.rules.graces import NEVER, Graces
 from pytest_ephemeral_ns.rules.objects import Object, Ref
 from pytest_ephemeral_ns.rules.status import fields, images
 from pytest_ephemeral_ns.rules.status.answers import Cause
@@ -174,7 +173,7 @@ def _crash(container: Container, ended: Mapping[str, Any], related: Related, gra
 def _restarted(container: Container, now: datetime) -> Cause:
     ended = fields.dig(container.status, "lastState", "terminated", default={})
     message = f"{ending(container, ended)}; starting again"
-    return Cause(container.ref, "Restarting", message, now, math.inf, container.name, "previous", "crash")
+    return Cause(container.ref, "Restarting", message, now, NEVER, container.name, "previous", "crash")
 
 
 def _not_ready(container: Container, related: Related, now: datetime) -> Cause:
@@ -187,7 +186,7 @@ def _not_ready(container: Container, related: Related, now: datetime) -> Cause:
         message += f"; restarted {restarts} times, last: {ending(container, ended)}"
     reason = "ProbeFailing" if answer else "NotReadyYet"
     since = fields.when(fields.dig(container.status, "state", "running", "startedAt"), now)
-    return Cause(container.ref, reason, message, since, math.inf, container.name, "current", "probe")
+    return Cause(container.ref, reason, message, since, NEVER, container.name, "current", "probe")
 
 
 def _probe_answer(container: Container, related: Related) -> str:
@@ -208,27 +207,38 @@ def _probe_answer(container: Container, related: Related) -> str:
     return ""
 
 
-def unsteady(container: Container, graces: Graces, now: datetime) -> Cause | None:
-    """Return why a container that counts as ready may not be trusted: it crashed, and nothing probes it.
+def unsteady(container: Container, related: Related, graces: Graces, now: datetime) -> Cause | None:
+    """Return why a container that counts as ready may not be trusted yet: nothing probes it.
 
-    The kubelet calls a container without a readiness probe ready as soon as it runs, in the pauses of a crash loop too.
+    The kubelet calls a container without a readiness probe ready as soon as it runs: for the moment before it ends at
+    its first start, and in each pause of a crash loop. It looks once a second.
 
     Args:
         container: the container.
-        graces: ``steady`` is how long it must run at most.
+        related: for when it was seen running first.
+        graces: ``unprobed`` and ``steady`` are how long it must run.
         now: the time, on the API server's clock.
     """
-    started = fields.dig(container.status, "state", "running", "startedAt")
+    running = fields.dig(container.status, "state", "running", "startedAt")
+    if not running or container.role == "init" or container.spec.get("readinessProbe") is not None:
+        return None
+    started = fields.when(running)
     ended = fields.dig(container.status, "lastState", "terminated", default={})
-    if not started or not ended or container.role == "init" or container.spec.get("readinessProbe") is not None:
+    if ended:
+        lasted = fields.when(ended.get("finishedAt")) - fields.when(ended.get("startedAt"))
+        until = started + timedelta(seconds=min(lasted.total_seconds() + 1, graces.steady))
+        message = f"it crashed and has no readiness probe, so it must run a while; {ending(container, ended)}"
+        cause = Cause(container.ref, "JustRestarted", message, started, NEVER, container.name, "previous", until=until)
+        return cause if now < until else None
+    # startedAt is cut to whole seconds, so that it alone can't tell whether a second has passed.
+    if now - started >= timedelta(seconds=2 * graces.unprobed):
         return None
-    lasted = fields.when(ended.get("finishedAt")) - fields.when(ended.get("startedAt"))
-    until = fields.when(started) + timedelta(seconds=min(lasted.total_seconds() + 1, graces.steady))
-    if until <= now:
-        return None
-    message = f"it crashed and has no readiness probe, so it must run a while; {ending(container, ended)}"
-    since = fields.when(started)
-    return Cause(container.ref, "JustRestarted", message, since, math.inf, container.name, "previous", until=until)
+    cause = Cause(
+        container.ref, "JustStarted", "it has no readiness probe", now, NEVER, container.name, topic="unprobed"
+    )
+    known = related.first(cause) or cause
+    until = known.since + timedelta(seconds=graces.unprobed)
+    return replace(cause, since=known.since, until=until) if now < until else None
 
 
 def _restarts_always(container: Container) -> bool:

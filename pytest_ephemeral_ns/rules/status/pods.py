@@ -43,21 +43,22 @@ def pod_verdict(pod: Object, related: Related, now: datetime, graces: Graces) ->
     if phase == "Succeeded":
         return ready("Succeeded")
     if phase == "Running" and fields.is_true(pod, "Ready"):
-        doubts = doubts_about(pod, graces, now)
-        return not_ready("JustRestarted", _progress(pod), doubts, now) if doubts else ready("Ready")
+        doubts = doubts_about(pod, related, graces, now)
+        return not_ready("JustStarted", _progress(pod), doubts, now) if doubts else ready("Ready")
     return not_ready(f"Pod{phase}", _progress(pod), pod_causes(pod, related, now, graces), now, related.seen)
 
 
-def doubts_about(pod: Object, graces: Graces, now: datetime) -> list[Cause]:
+def doubts_about(pod: Object, related: Related, graces: Graces, now: datetime) -> list[Cause]:
     """Return why a pod that is ready may not be trusted yet.
 
     Args:
         pod: the pod.
-        graces: ``steady`` is how long a container that crashed must run.
+        related: what was seen first.
+        graces: ``unprobed`` and ``steady`` are how long a container without a readiness probe must run.
         now: the time, on the API server's clock.
     """
     found = containers(pod, fields.ref_of(pod, "v1", "Pod"))
-    return [cause for container in found if (cause := unsteady(container, graces, now))]
+    return [cause for container in found if (cause := unsteady(container, related, graces, now))]
 
 
 def _progress(pod: Object) -> str:

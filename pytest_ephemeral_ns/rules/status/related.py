@@ -15,7 +15,7 @@ from pytest_ephemeral_ns.rules.objects import Object
 from pytest_ephemeral_ns.rules.status import fields
 from pytest_ephemeral_ns.rules.status.answers import Cause, Seen
 
-_KEPT = ("crash", "image", "image back-off")
+_KEPT = ("crash", "image", "image back-off", "unprobed")
 
 
 class Related:

@@ -59,8 +59,8 @@ def _available(workload: Object, told: str, related: Related, now: datetime, gra
     doubts: list[Cause] = []
     for pod in _selected(workload, related):
         if not fields.deleting_since(pod) and fields.is_true(pod, "Ready"):
-            doubts.extend(doubts_about(pod, graces, now))
-    return not_ready("JustRestarted", told, doubts, now) if doubts else ready("Available", told)
+            doubts.extend(doubts_about(pod, related, graces, now))
+    return not_ready("JustStarted", told, doubts, now) if doubts else ready("Available", told)
 
 
 def _selected(workload: Object, related: Related) -> list[Object]:
