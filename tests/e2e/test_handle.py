@@ -101,7 +101,7 @@ def test_run_streams_the_log_and_returns_the_exit_code(podinfo, capsys):
 
 
 def test_run_of_an_image_that_is_nowhere_fails_with_the_cause(podinfo):
-    with pytest.raises(WaitFailed, match=r"(?i)imagepull|errimage") as error:
+    with pytest.raises(WaitFailed, match=r"(?i)imagepull|errimage|registryunreachable") as error:
         podinfo.run("registry.invalid/nothing:1", ["true"])
     assert "registry.invalid/nothing:1" in str(error.value)
 
