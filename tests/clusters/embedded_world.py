@@ -44,6 +44,15 @@ def eventually(check: Callable[[], object], seconds: float = 20) -> object:
     return answer
 
 
+def wait_until_gone(folder: Path, seconds: float = 30) -> None:
+    """Wait until no process has the folder in its command line."""
+    end = time.monotonic() + seconds
+    while left := processes_of(folder):
+        status = folder / "status.json"
+        assert time.monotonic() < end, (left, status.read_text() if status.exists() else "no status")
+        time.sleep(0.05)
+
+
 def is_open(port: int, host: str = "127.0.0.1") -> bool:
     with socket.socket() as client:
         client.settimeout(2)

@@ -14,7 +14,15 @@ import pytest
 from pytest_ephemeral_ns.clusters.cluster import Cluster
 from pytest_ephemeral_ns.clusters.embedded.cluster import down, load, names, status, up
 from pytest_ephemeral_ns.errors import ClusterError, UsageError
-from tests.clusters.embedded_world import eventually, get, is_open, processes_of, sleeper, usable_namespace
+from tests.clusters.embedded_world import (
+    eventually,
+    get,
+    is_open,
+    processes_of,
+    sleeper,
+    usable_namespace,
+    wait_until_gone,
+)
 
 pytestmark = pytest.mark.cluster
 
@@ -44,6 +52,8 @@ def test_it_is_usable_idempotent_private_and_stops_completely(state: Path) -> No
 
     again = started()
     assert not again.started
+    with pytest.raises(ClusterError, match="runs already, with nodes: none, not simulated"):
+        up("one", nodes="simulated")
     assert again.connection == cluster.connection
 
     seen = status("one")
@@ -71,7 +81,7 @@ def test_two_live_side_by_side_and_one_ends_with_its_owner(state: Path) -> None:
         usable_namespace(second, "shop")
         owner.send_signal(signal.SIGKILL)
         owner.wait()
-        eventually(lambda: processes_of(state / "first") == {})
+        wait_until_gone(state / "first")
     assert not (state / "first").exists()
     assert names() == ["second"]
     assert get(second, "/api/v1/namespaces/shop")["status"]["phase"] == "Active"
@@ -82,7 +92,7 @@ def test_nothing_outlives_a_supervisor_that_was_killed(state: Path) -> None:
     before = status("one")
     os.kill(before["pid"], signal.SIGKILL)
     if before["containment"] == "pid namespace":
-        eventually(lambda: processes_of(state / "one") == {})
+        wait_until_gone(state / "one")
     assert status("one")["phase"] == "lost"
 
     cluster = started()

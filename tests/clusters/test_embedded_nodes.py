@@ -14,7 +14,15 @@ from pytest_ephemeral_ns.clusters.embedded import real_node
 from pytest_ephemeral_ns.clusters.embedded.cluster import down, names, up
 from pytest_ephemeral_ns.clusters.embedded.node import missing
 from pytest_ephemeral_ns.clusters.embedded.state import Home
-from tests.clusters.embedded_world import eventually, exists, get, processes_of, sleeper, usable_namespace
+from tests.clusters.embedded_world import (
+    eventually,
+    exists,
+    get,
+    processes_of,
+    sleeper,
+    usable_namespace,
+    wait_until_gone,
+)
 
 BUSYBOX = "busybox:1.36"
 
@@ -85,7 +93,7 @@ def test_a_real_node_goes_with_its_owner_in_whatever_way_that_ends(state: Path) 
         assert Path("/sys/class/net", spec.host_link).exists()
         owner.send_signal(signal.SIGKILL)
         owner.wait()
-        eventually(lambda: processes_of(state / "one") == {})
+        wait_until_gone(state / "one")
     assert not (state / "one").exists()
     assert not Path("/sys/class/net", spec.host_link).exists()
     assert not [folder for root in Path("/sys/fs/cgroup").glob("*") for folder in root.glob(spec.identity)]

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from pytest_ephemeral_ns.clusters.embedded import assets
-from tests.clusters.embedded_world import COMMAND, eventually, is_open, processes_of
+from tests.clusters.embedded_world import COMMAND, is_open, processes_of, wait_until_gone
 
 pytestmark = [
     pytest.mark.cluster,
@@ -121,7 +121,7 @@ def test_up_use_kill_up_again_down(machine: Machine) -> None:
 
     # The kernel ends the children with the supervisor, also where nothing but the parent's death tells it to.
     os.kill(seen["pid"], signal.SIGKILL)
-    eventually(lambda: processes_of(machine.state) == {})
+    wait_until_gone(machine.state)
 
     machine.run("up", "--nodes", "none")
     port = machine.run("status")["port"]

@@ -6,9 +6,7 @@ PYTEST_DONT_REWRITE
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,19 +15,19 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_ephemeral_ns import paths
 from pytest_ephemeral_ns.clusters.cluster import Cluster
-from pytest_ephemeral_ns.clusters.embedded import network_egress, processes
+from pytest_ephemeral_ns.clusters.embedded import launch, network_egress
 from pytest_ephemeral_ns.clusters.embedded.assets.obtain import ensure
 from pytest_ephemeral_ns.clusters.embedded.processes import ProcessId
 from pytest_ephemeral_ns.clusters.embedded.state import FAILED, READY, Home, Spec, Status
 from pytest_ephemeral_ns.connection import Connection
-from pytest_ephemeral_ns.deadline import Deadline
-from pytest_ephemeral_ns.errors import ClusterError, EphemeralNsError
+from pytest_ephemeral_ns.errors import ClusterError
 
 if TYPE_CHECKING:
     import filelock
 
 _STOP_TIMEOUT = 30.0  # seconds for a supervisor to stop everything by itself
 _POLL = 0.02
+_USE_KIND = "--ephemeral-ns-cluster=kind"
 _PROGRAMS = {"real": ["node"], "simulated": ["simulated"], "none": []}  # beside the control plane
 
 Progress = Callable[[str], None]
@@ -66,18 +64,24 @@ def up(
         >>> up("shop", nodes="none").provider  # doctest: +SKIP
         'embedded'
     """
+    if os.name != "posix":
+        raise ClusterError(f"an embedded cluster needs Linux or macOS, this is {sys.platform}", command=_USE_KIND)
     home = Home.of(name)
     with _locked(home, progress, timeout):
-        status = _settled(home, timeout)
-        if status is not None and status.alive and status.phase == READY:
-            return _cluster(home, status, started=False)
-        _clean_up(home, status)
-        owner = ProcessId.of(owner_pid) if owner_pid is not None else None
-        nodes = _possible(nodes)
-        bin_dir = ensure(["control-plane", *_PROGRAMS[nodes]], progress)
-        images = tuple(str(archive) for archive in _images(bin_dir, progress)) if nodes == "real" else ()
-        spec = Spec(nodes, str(bin_dir), owner, timeout, images, network_egress.wanted() if egress is None else egress)
-        return _cluster(home, _start(home, spec, progress), started=True)
+        if running := _running(home, nodes, timeout):
+            return running
+    # Without the lock: whoever waits for it should not have to wait for a compiler.
+    owner = ProcessId.of(owner_pid) if owner_pid is not None else None
+    possible = _possible(nodes, progress)
+    bin_dir = ensure(["control-plane", *_PROGRAMS[possible]], progress)
+    images = tuple(str(archive) for archive in _images(bin_dir, progress)) if possible == "real" else ()
+    out = network_egress.wanted() if egress is None else egress
+    spec = Spec(possible, str(bin_dir), owner, timeout, images, out)
+    with _locked(home, progress, timeout):
+        if running := _running(home, nodes, timeout):
+            return running
+        launch.clean_up(home, Status.read(home))
+        return _cluster(home, launch.start(home, spec, progress), started=True)
 
 
 def down(name: str = "default") -> bool:
@@ -95,9 +99,7 @@ def down(name: str = "default") -> bool:
     with _locked(home, lambda line: None, _STOP_TIMEOUT):
         status = Status.read(home)
         existed = home.path.exists()
-        if status is not None and status.supervisor is not None:
-            status.supervisor.end(_STOP_TIMEOUT)
-        _clean_up(home, status)
+        launch.stop(home, status)
         home.remove()
         return existed
 
@@ -189,7 +191,7 @@ def load(name: str, archives: Sequence[Path]) -> list[str]:
     return containerd.load(spec, archives)
 
 
-def _possible(nodes: str) -> str:
+def _possible(nodes: str, progress: Progress) -> str:
     """Return what ``auto`` means here; refuse a real node where there can be none."""
     if nodes not in ("auto", "real"):
         return nodes
@@ -202,6 +204,8 @@ def _possible(nodes: str) -> str:
             evidence=reasons,
             command="--ephemeral-ns-nodes=none or simulated needs nothing of this; make demo installs what it can",
         )
+    if reasons:
+        progress(f"without a node, as a real one is not possible here: {'; '.join(reasons)}")
     return "none" if reasons else "real"
 
 
@@ -211,61 +215,21 @@ def _images(bin_dir: Path, progress: Progress) -> list[Path]:
     return ensure_images((PAUSE, COREDNS), progress, bin_dir=bin_dir)
 
 
-def _start(home: Home, spec: Spec, progress: Progress) -> Status:
-    home.prepare()
-    spec.write(home)
-    package_root = str(Path(__file__).resolve().parents[3])
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH")]))}
-    command = [sys.executable, "-m", "pytest_ephemeral_ns.clusters.embedded.supervisor", str(home.path)]
-    child = processes.spawn(command, log=home.log("supervisor"), cwd=home.path, env=env, component=False)
-    try:
-        return _follow(home, child, Deadline.after(spec.timeout + 10), progress)
-    except BaseException:  # also Ctrl-C: a cluster that nobody waits for must not stay
-        _end(child)
-        status = Status.read(home)
-        _clean_up(home, status)
-        if status is None or status.phase != FAILED:
-            home.remove()
-        raise
+def _running(home: Home, nodes: str, timeout: float) -> Cluster | None:
+    """Return the cluster if it runs; one that another process starts or stops is waited for.
 
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    if child.poll() is None:
-        child.terminate()
-        try:
-            child.wait(_STOP_TIMEOUT)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait(_STOP_TIMEOUT)
-
-
-def _follow(home: Home, child: subprocess.Popen[bytes], deadline: Deadline, progress: Progress) -> Status:
-    """Wait until the supervisor says that the cluster is ready, passing on what it says on the way."""
-    said = ""
-    while True:
-        code = child.poll()
-        status = Status.read(home)
-        if status is not None and status.phase == FAILED:
-            raise ClusterError(
-                f"embedded cluster {home.name!r} did not start: {status.error['summary']}",
-                evidence=status.error["evidence"],
-                command=status.error["command"],
-            )
-        if status is not None and status.phase == READY:
-            child.returncode = 0  # it outlives this process; Popen must not complain about that
-            return status
-        if code is not None:
-            log = home.log("supervisor")
-            raise ClusterError(
-                f"embedded cluster {home.name!r} did not start: its supervisor ended: {processes.describe_exit(code)}",
-                evidence=[*processes.last_lines(log), f"log: {log}"],
-            )
-        if status is not None and status.message != said:
-            said = status.message
-            progress(said)
-        if deadline.expired:
-            raise ClusterError(f"embedded cluster {home.name!r} did not start within {deadline.budget:g} s: {said}")
-        time.sleep(_POLL)
+    Raises:
+        ClusterError: it runs with other nodes than were asked for.
+    """
+    status = _settled(home, timeout)
+    if status is None or not status.alive:
+        return None
+    if nodes not in ("auto", status.nodes):
+        raise ClusterError(
+            f"embedded cluster {home.name!r} runs already, with nodes: {status.nodes}, not {nodes}",
+            command=f"ephemeral-ns cluster down --name {home.name}, or another name",
+        )
+    return _cluster(home, status, started=False)
 
 
 def _settled(home: Home, timeout: float) -> Status | None:
@@ -281,24 +245,6 @@ def _settled(home: Home, timeout: float) -> Status | None:
                 command=f"ephemeral-ns cluster down --name {home.name}",
             )
         time.sleep(_POLL)
-
-
-def _clean_up(home: Home, status: Status | None) -> None:
-    """End what outlived the supervisor: nothing, where there are PID namespaces."""
-    if status is None:
-        return
-    for process in reversed(list(status.processes.values())):
-        process.end(5.0)
-    if (home.path / "node").exists():
-        from pytest_ephemeral_ns.clusters.embedded import real_node
-
-        real_node.clean_up(home)
-    survivors = [name for name, process in status.processes.items() if process.alive()]
-    if survivors:
-        raise ClusterError(
-            f"embedded cluster {home.name!r} could not be stopped: {', '.join(survivors)} still runs",
-            command=f"ps -fp {','.join(str(status.processes[name].pid) for name in survivors)}",
-        )
 
 
 def _cluster(home: Home, status: Status, *, started: bool) -> Cluster:
@@ -348,31 +294,3 @@ def _wait_for(lock: filelock.BaseFileLock, home: Home, timeout: float) -> None:
             f"embedded cluster {home.name!r} is locked by another process for more than {timeout:g} s",
             evidence=[f"lock: {home.lock}"],
         ) from None
-
-
-def main() -> int:
-    """Run ``up``, ``down``, ``status`` or ``names`` from a terminal; the proper command is ``ephemeral-ns cluster``."""
-    import argparse
-
-    parser = argparse.ArgumentParser(prog="python -m pytest_ephemeral_ns.clusters.embedded")
-    parser.add_argument("action", choices=("up", "down", "status", "names"))
-    parser.add_argument("--name", default="default")
-    parser.add_argument("--nodes", default="auto")
-    arguments = parser.parse_args()
-    results: dict[str, Callable[[], object]] = {
-        "up": lambda: str(up(arguments.name, nodes=arguments.nodes, progress=_to_stderr).kubeconfig),
-        "down": lambda: down(arguments.name),
-        "status": lambda: status(arguments.name),
-        "names": names,
-    }
-    try:
-        result = results[arguments.action]()
-    except EphemeralNsError as error:
-        _to_stderr(str(error))
-        return 1
-    sys.stdout.write(json.dumps(result, indent=1) + "\n")
-    return 0
-
-
-def _to_stderr(line: str) -> None:
-    sys.stderr.write(line + "\n")

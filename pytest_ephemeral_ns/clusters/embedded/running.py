@@ -14,7 +14,7 @@ from pytest_ephemeral_ns.clusters.embedded.processes import ProcessId
 from pytest_ephemeral_ns.clusters.embedded.state import Home
 from pytest_ephemeral_ns.errors import ClusterError
 
-_GRACE = 4.0  # seconds that a component gets to end by itself
+_GRACE = 1.0  # seconds that a component gets to end by itself; nothing that it could still save is of use
 _MAX_RESTARTS = 5
 _STABLE = 60.0  # seconds after which a component's restarts are forgotten
 

@@ -5,7 +5,9 @@ PYTEST_DONT_REWRITE
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -192,6 +194,14 @@ class Status:
     def write(self, home: Home) -> None:
         """Replace the status in the cluster's folder; a reader sees the old one or the new one."""
         write_private(home.path / "status.json", json.dumps(asdict(self)).encode())
+
+    def write_first(self, home: Home) -> None:
+        """Write it if there is none yet."""
+        candidate = home.path / ".first-status.json"
+        write_private(candidate, json.dumps(asdict(self)).encode())
+        with contextlib.suppress(FileExistsError):
+            os.link(candidate, home.path / "status.json")
+        candidate.unlink()
 
     @classmethod
     def read(cls, home: Home) -> Status | None:

@@ -20,7 +20,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_ephemeral_ns.clusters.embedded import certificates, containment, control_plane
 from pytest_ephemeral_ns.clusters.embedded.control_plane import Component, Plan
@@ -83,11 +83,7 @@ class Supervisor:
             return self._fail(error)
         except Exception as error:  # a defect of ours must not look like a cluster that is still starting
             return self._fail(ClusterError(f"the supervisor failed: {error!r}", evidence=[traceback.format_exc()]))
-        self._say(phase=STOPPING, message="stopping")
-        self._stop()
-        self._leave()
-        self.home.remove()
-        return 0
+        return self._end()
 
     def _start(self) -> None:
         deadline = Deadline.after(self.spec.timeout)
@@ -247,12 +243,27 @@ class Supervisor:
 
     # -- the end ---------------------------------------------------------------------------------------------------
 
+    def _end(self) -> int:
+        self._say(phase=STOPPING, message="stopping")
+        try:
+            self._stop()
+        except EphemeralNsError as error:
+            # What could not be removed is still described in the folder: `down` needs that to try again.
+            self._leave()
+            self._say(phase=FAILED, message=error.summary, error=_report(error))
+            return 1
+        self._leave()
+        self.home.remove()
+        return 0
+
     def _stop(self) -> None:
         """End everything, the last first."""
-        if self.node:
-            self.node.clean_up()
-            self.node = None
-        self.running.stop()
+        node, self.node = self.node, None
+        try:
+            if node:
+                node.clean_up()
+        finally:
+            self.running.stop()
 
     def _leave(self) -> None:
         """End the PID namespace, and with it whatever may still be in it."""
@@ -265,14 +276,17 @@ class Supervisor:
         return {**namespace, **self.running.identities()}
 
     def _fail(self, error: EphemeralNsError) -> int:
-        report = {"summary": error.summary, "evidence": list(error.evidence), "command": error.command}
+        report = _report(error)
         with contextlib.suppress(OSError):
             # The node's folder ends with the node: whoever reads the error needs the names of the copies.
             there, kept = self.home.keep_node_logs()
             report = json.loads(json.dumps(report).replace(f"{there}", f"{kept}"))
-        self._stop()
+        try:
+            self._stop()
+            self.home.remove(keep_logs=True)
+        except EphemeralNsError as another:
+            report["evidence"] += ["", *str(another).splitlines()]
         self._leave()
-        self.home.remove(keep_logs=True)
         self._say(phase=FAILED, message=error.summary, error=report)
         return 1
 
@@ -282,6 +296,10 @@ class Supervisor:
             sys.stderr.flush()
         self.status = self.status.with_(**changes)
         self.status.write(self.home)
+
+
+def _report(error: EphemeralNsError) -> dict[str, Any]:
+    return {"summary": error.summary, "evidence": list(error.evidence), "command": error.command}
 
 
 def _pipe() -> tuple[int, int]:
