@@ -14,7 +14,7 @@ from rich.table import Table
 
 from benchmarks.measure import Sample
 
-NAMES = ("loading", "worker", "provisioning", "embedded", "waiting")
+NAMES = ("loading", "worker", "provisioning", "embedded", "waiting", "deploying")
 RESULTS = Path(__file__).parent / "results"
 
 
