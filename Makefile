@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 STAMP := $(VENV)/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: all assets bench clean demo fix help images lint neighbours packages test unit
+.PHONY: all assets bench clean demo fix help images lint neighbours packages soak test unit
 
 all: lint test ## everything that CI runs
 
@@ -44,6 +44,9 @@ packages: ## Debian packages for a node: containerd, runc, CNI plugins, nftables
 	@scripts/install-node-packages
 
 neighbours: $(VENV)-neighbours/.stamp ## the other plugins that we are tested beside
+
+soak: assets packages images ## what repeats one thing for many minutes: hundreds of random rollouts
+	$(PYTEST) -m soak $(ARGS)
 
 test: lint assets packages images neighbours ## lint, then unit, plugin and end-to-end tests
 	@scripts/run-tests $(BIN)/python $(ARGS)

@@ -148,7 +148,7 @@ def place(node_cluster: Any) -> Iterator[Place]:
 
 
 @pytest.mark.parametrize(
-    "seeds", [range(10), pytest.param(range(1000, 1100), marks=pytest.mark.slow)], ids=["20", "200"]
+    "seeds", [range(10), pytest.param(range(1000, 1100), marks=pytest.mark.soak)], ids=["20", "200"]
 )
 def test_no_false_ready_and_no_false_failed(place: Place, seeds: range) -> None:
     """Every seed is two rollouts: a first one, and one over it."""

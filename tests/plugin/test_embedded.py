@@ -69,7 +69,8 @@ def test_what_was_kept_keeps_its_cluster(pytester, state):
     pytester.makepyfile("def test_it(ephemeral_ns): assert False")
     result = run(pytester, "--keep-on-failure")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["kept: *", "*ephemeral-ns describe *--kubeconfig=*", "*ephemeral-ns cluster down --name run-*"])
+    told = ["kept: *", "*ephemeral-ns describe *--kubeconfig=*", "*ephemeral-ns cluster down --name run-*"]
+    result.stdout.fnmatch_lines(told)
     [name] = [entry.name for entry in state.iterdir() if entry.is_dir()]
     command = [sys.executable, "-m", "pytest_ephemeral_ns", "cluster"]
     try:
