@@ -19,7 +19,7 @@ from pytest_ephemeral_ns.errors import ApiError, DeployError, EphemeralNsError
 from pytest_ephemeral_ns.rules.manifests import Manifest, appliable, node_ports_of, without_node_ports
 from pytest_ephemeral_ns.rules.objects import Object, Ref
 from pytest_ephemeral_ns.rules.outside import DEFINITION
-from pytest_ephemeral_ns.rules.refusals import explain
+from pytest_ephemeral_ns.rules.refusals import explain, is_scaled_by_another
 from pytest_ephemeral_ns.rules.stages import in_stages
 
 if TYPE_CHECKING:
@@ -175,6 +175,10 @@ class Applier:
         try:
             return self._send_as_written(manifest, body, warnings)
         except ApiError as error:
+            if is_scaled_by_another(error.status, error.body):
+                # Once an autoscaler has the number of replicas, it is nobody else's.
+                without = {key: value for key, value in body["spec"].items() if key != "replicas"}
+                return self._send_as_written(manifest, {**body, "spec": without}, warnings)
             ports = node_ports_of(body)
             if error.status != 422 or not ports or "port is already allocated" not in str(error.body.get("message")):
                 raise

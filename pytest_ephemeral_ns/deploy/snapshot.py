@@ -31,36 +31,47 @@ class Before:
         version: its resourceVersion.
         generation: ``None`` for kinds that have none.
         ours: our entry among its field managers.
+        others: the other entries.
         labels: its labels.
     """
 
     version: str
     generation: int | None = None
     ours: Object | None = None
+    others: list[Object] = field(default_factory=list)
     labels: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, obj: Mapping[str, Any]) -> Before:
         """Return it for an object or its metadata."""
         metadata = obj["metadata"]
-        entries = metadata.get("managedFields") or ()
-        ours = [e for e in entries if str(e.get("manager")).startswith(FIELD_MANAGER) and e.get("operation") == "Apply"]
+        entries = metadata.get("managedFields") or []
+        ours = [entry for entry in entries if _is_ours(entry)]
         return cls(
             str(metadata.get("resourceVersion") or ""),
             metadata.get("generation"),
             ours[0] if ours else None,
+            [entry for entry in entries if not _is_ours(entry)],
             metadata.get("labels") or {},
         )
 
     def action(self, after: Before) -> str:
-        """Return what an apply has changed, by what the object is like now."""
+        """Return what an apply has changed, by what the object is like now.
+
+        The version alone does not tell: a controller may have written to the object meanwhile. Our own entry changes
+        with every change of ours, but its time is in whole seconds, so what happens within one needs another sign.
+        """
         if self.version == after.version:
             return UNCHANGED
-        # A controller may have written to it meanwhile: our own entry and the generation tell whether this call
-        # changed anything. The entry alone does not, because its time is in whole seconds.
-        same = self.ours is not None and self.ours == after.ours
+        if self.ours is None or self.ours != after.ours:
+            return CONFIGURED
+        somebody_else = self.others != after.others
         kept = after.generation is not None and self.generation == after.generation
-        return UNCHANGED if same and kept else CONFIGURED
+        return UNCHANGED if somebody_else or kept else CONFIGURED
+
+
+def _is_ours(entry: Mapping[str, Any]) -> bool:
+    return entry.get("manager") == FIELD_MANAGER and entry.get("operation") == "Apply"
 
 
 Snapshot = Mapping[str, Mapping[str, Before]]

@@ -124,6 +124,8 @@ def place(
     if cluster_scoped not in (REFUSE, OWN):
         raise UsageError(f"cluster_scoped is {cluster_scoped!r}, not {REFUSE!r} or {OWN!r}")
     homes = {id(m): _home(m, is_namespaced) for m in manifests}
+    if namespaces is not None:
+        namespaces = {name: None if target == namespace else target for name, target in namespaces.items()}
     ours, elsewhere = _mapping([home for home in homes.values() if home is not None], namespaces, cluster_scoped)
     inside, outside, warnings = [], [], []
     for manifest in manifests:

@@ -13,8 +13,14 @@ from typing import Any
 from pytest_ephemeral_ns.rules.objects import Ref
 
 _IMMUTABLE = re.compile(r"immutable|may not be changed|updates to \w+ spec for fields other than|cannot be changed")
+_DUMP = re.compile(r"Invalid value: (?:[\w.*&]*\{|\[|map\[).*: ")
 _UNDECLARED = re.compile(r"(\.\S+): field not declared in schema")
 _MANAGER = re.compile(r'conflict with "(?P<manager>[^"]+)"(?: with subresource "[^"]+")?(?: using (?P<version>\S+))?')
+
+
+# Who scales for a HorizontalPodAutoscaler.
+_SCALERS = frozenset({"kube-controller-manager", "horizontal-pod-autoscaler"})
+_REPLICAS = ".spec.replicas"
 
 
 @dataclass(frozen=True)
@@ -55,8 +61,22 @@ def explain(ref: Ref, status: int, body: Mapping[str, Any], message: str = "") -
         return Refusal(text[text.index("strict decoding error") :].replace("strict decoding error", "wrong fields"))
     if unknown := _UNDECLARED.findall(text):
         return Refusal(f"unknown field{'s' if len(unknown) > 1 else ''} {', '.join(unknown)}")
-    lines = tuple(f"{c['field']}: {c.get('message', '')}" for c in causes if c.get("field"))
+    lines = tuple(f"{c['field']}: {_one_line(str(c.get('message', '')))}" for c in causes if c.get("field"))
     return Refusal(_one_line(text), lines if len(lines) > 1 else ())
+
+
+def is_scaled_by_another(status: int, body: Mapping[str, Any]) -> bool:
+    """Return whether nothing but the number of replicas is in conflict, because an autoscaler has changed it.
+
+    Args:
+        status: HTTP status.
+        body: the ``metav1.Status``.
+    """
+    causes = (body.get("details") or {}).get("causes") or ()
+    if status != 409 or not causes or any(cause.get("reason") != "FieldManagerConflict" for cause in causes):
+        return False
+    managers = {match["manager"] for c in causes if (match := _MANAGER.search(str(c.get("message", ""))))}
+    return managers <= _SCALERS and {cause.get("field") for cause in causes} == {_REPLICAS}
 
 
 def _conflict(causes: list[Mapping[str, Any]]) -> Refusal:
@@ -83,6 +103,6 @@ def _immutable(ref: Ref, causes: list[Mapping[str, Any]], text: str) -> Refusal:
 
 
 def _one_line(text: str) -> str:
-    """Return the message without the long dump of values that validation errors carry."""
-    text = " ".join(text.split())
+    """Return the message without the values that validation errors dump: a pod template may hold passwords."""
+    text = _DUMP.sub("Invalid value (not shown): ", " ".join(text.split()))
     return text if len(text) <= 600 else f"{text[:300]} … {text[-280:]}"

@@ -200,11 +200,12 @@ def _read_yaml(text: str, name: str) -> list[Document]:
 
 
 def _error(name: str, number: int, line: int, problem: str, text: str = "") -> ManifestError:
+    """Return the error without the line itself: it may be the one that holds a password."""
     place = f"{name}:{line}" if line else name
     lines = text.splitlines()
-    shown = [f"{line}: {lines[line - 1]}"] if 0 < line <= len(lines) else []
-    hint = "YAML does not allow tabs for indentation" if shown and "\t" in lines[line - 1] else ""
-    return ManifestError(f"{place}: document {number}: {problem}", evidence=[*shown, *filter(None, [hint])])
+    tab = 0 < line <= len(lines) and "\t" in lines[line - 1][: len(lines[line - 1]) - len(lines[line - 1].lstrip())]
+    evidence = ["YAML does not allow tabs for indentation"] if tab else []
+    return ManifestError(f"{place}: document {number}: {problem}", evidence=evidence)
 
 
 class _Fault(Exception):
@@ -327,7 +328,7 @@ def _tagged(event: Any) -> Any:
         return event.value
     value = resolve_plain(event.value)
     if not isinstance(value, types[name]) or (isinstance(value, bool) and name != "bool"):  # type: ignore[arg-type]
-        raise _Fault(f"cannot read {event.value!r} as !!{name}", event)
+        raise _Fault(f"not a value of type !!{name}", event)
     return _json_safe(value, event)
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_ephemeral_ns.rules.objects import Ref
-from pytest_ephemeral_ns.rules.refusals import explain
+from pytest_ephemeral_ns.rules.refusals import explain, is_scaled_by_another
 
 DEPLOYMENT = Ref("apps/v1", "Deployment", "api", "ns")
 
@@ -77,3 +77,26 @@ def test_a_long_message_is_cut_in_the_middle():
     why = explain(DEPLOYMENT, 422, {"message": "a" * 1000 + "the end"})
     assert len(why.reason) < 600
     assert why.reason.endswith("the end")
+
+
+def test_a_dump_of_values_is_not_shown():
+    text = 'Job is invalid: spec.template: Invalid value: core.PodTemplateSpec{Env: "hunter2"}: field is immutable'
+    body = {"message": text, "details": {"causes": [{"field": "spec.template", "message": text}]}}
+    for status in (422, 400):
+        why = explain(DEPLOYMENT, status, body)
+        assert "hunter2" not in str(why)
+        assert "field is immutable" in str(why)
+
+
+@pytest.mark.parametrize(
+    ("manager", "field", "scaled"),
+    [
+        ("kube-controller-manager", ".spec.replicas", True),
+        ("kube-controller-manager", ".spec.paused", False),
+        ("kubectl-scale", ".spec.replicas", False),
+    ],
+)
+def test_an_autoscaler_is_told_from_a_person(manager, field, scaled):
+    message = f'conflict with "{manager}" with subresource "scale" using apps/v1'
+    body = {"details": {"causes": [{"reason": "FieldManagerConflict", "message": message, "field": field}]}}
+    assert is_scaled_by_another(409, body) is scaled

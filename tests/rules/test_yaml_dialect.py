@@ -138,7 +138,7 @@ def test_documents_know_their_place(text, numbers, lines):
         ("? {a: 1}\n: b\n", "x.yaml:1: document 1: a mapping or list cannot be a key"),
         ("a: .inf\n", "x.yaml:1: document 1: .inf is not a number that JSON has"),
         ("~: a\n", "x.yaml:1: document 1: null cannot be a key"),
-        ("a: !!int b\n", "x.yaml:1: document 1: cannot read 'b' as !!int"),
+        ("a: !!int b\n", "x.yaml:1: document 1: not a value of type !!int"),
         ("<<: 5\n", "x.yaml:1: document 1: << needs a mapping or a list of mappings"),
         ("a: \x00\n", "x.yaml: document 1: "),
         ("[" * 5000, "x.yaml"),
@@ -148,6 +148,13 @@ def test_errors_name_file_line_and_document(text, message):
     with pytest.raises(ManifestError) as caught:
         read_documents(text, "x.yaml")
     assert caught.value.summary.startswith(message)
+
+
+@pytest.mark.parametrize("text", ["password: hunter2: x\n", "a: !!int hunter2\n", "password: hunter2\n\tb: c\n"])
+def test_errors_show_no_values(text):
+    with pytest.raises(ManifestError) as caught:
+        read_documents(text, "x.yaml")
+    assert "hunter2" not in str(caught.value)
 
 
 def test_a_tab_is_explained():

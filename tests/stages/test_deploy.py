@@ -260,3 +260,85 @@ def test_everything_goes_to_a_node_pool(api, namespace, apply):
     found = api.get(f"/apis/apps/v1/namespaces/{namespace}/deployments/api")["spec"]["template"]["spec"]
     assert found["nodeSelector"] == {"pool": "ci"}
     assert found["tolerations"] == [{"key": "ci", "operator": "Exists"}]
+
+
+def test_the_same_deploy_again_changes_nothing_of_any_kind(api, apply, namespace):
+    import yaml
+
+    everything = [*yaml.safe_load_all(EVERYTHING)]
+    assert counted(apply(*everything)) == {"created": len(everything)}
+    assert counted(apply(*everything)) == {"unchanged": len(everything)}
+
+
+EVERYTHING = """
+{apiVersion: v1, kind: ServiceAccount, metadata: {name: a}}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: a}
+rules: [{apiGroups: [""], resources: [pods], verbs: [get]}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: a}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: a}
+subjects: [{kind: ServiceAccount, name: a}]
+---
+{apiVersion: v1, kind: Secret, metadata: {name: a}, stringData: {password: p}}
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: a}
+spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1024Mi}}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {type: NodePort, selector: {app: a}, ports: [{port: 80}]}}
+---
+apiVersion: batch/v1
+kind: Job
+metadata: {name: a}
+spec:
+  template:
+    spec: {restartPolicy: Never, containers: [{name: a, image: "a:1", resources: {requests: {cpu: 1000m}}}]}
+---
+apiVersion: batch/v1
+kind: CronJob
+metadata: {name: a}
+spec:
+  schedule: "@hourly"
+  jobTemplate: {spec: {template: {spec: {restartPolicy: Never, containers: [{name: a, image: "a:1"}]}}}}
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: a}
+spec:
+  serviceName: a
+  selector: {matchLabels: {app: a}}
+  template: {metadata: {labels: {app: a}}, spec: {containers: [{name: a, image: "a:1", env: [{name: X, value: "1"}]}]}}
+  volumeClaimTemplates:
+  - {metadata: {name: d}, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}
+---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: {name: a}
+spec: {minAvailable: 1, selector: {matchLabels: {app: a}}}
+---
+{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: a}, spec: {podSelector: {}}}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: a}
+spec: {defaultBackend: {service: {name: a, port: {number: 80}}}}
+---
+{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {containers: [{name: a, image: "a:1"}]}}
+"""
+
+
+def test_the_number_of_replicas_is_left_to_an_autoscaler(api, apply, namespace):
+    apply(deployment("api", replicas=1))
+    path = f"/apis/apps/v1/namespaces/{namespace}/deployments/api"
+    scale = {"spec": {"replicas": 3}}
+    api.patch(f"{path}/scale", scale, params={"fieldManager": "kube-controller-manager"})
+    apply(deployment("api", replicas=1))
+    assert api.get(path)["spec"]["replicas"] == 3
+    apply(deployment("api", replicas=1))
+    assert api.get(path)["spec"]["replicas"] == 3
