@@ -5,8 +5,6 @@ PYTEST_DONT_REWRITE
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_ephemeral_ns.deploy.watching import await_gone, events_of
 from pytest_ephemeral_ns.errors import ApiError, DeployError
 from pytest_ephemeral_ns.kube.api import FIELD_MANAGER, METADATA_LIST
+from pytest_ephemeral_ns.rules.manifests import CONTENT
 from pytest_ephemeral_ns.rules.naming import RUN
 from pytest_ephemeral_ns.rules.objects import Object
 from pytest_ephemeral_ns.rules.outside import DEFINITION
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from pytest_ephemeral_ns.deadline import Deadline
     from pytest_ephemeral_ns.kube.api import Api
 
-CONTENT = "pytest-ephemeral-ns/content"
 ATTEMPTS = 5
 LONGEST_CALL = 60.0
 METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
@@ -65,7 +63,7 @@ class Definitions:
         One that somebody else made is used as it is.
 
         Args:
-            body: the definition with our labels.
+            body: the definition with our labels and its digest.
             warnings: the server's are appended.
 
         Raises:
@@ -73,7 +71,6 @@ class Definitions:
         """
         name = body["metadata"]["name"]
         path = f"{self._collection}/{name}"
-        body = _with_content(body)
         for _ in range(ATTEMPTS):
             found = _metadata(self._api, path)
             if found and found["metadata"].get("deletionTimestamp"):
@@ -152,12 +149,6 @@ def _others_live(api: Api, run: str, namespace: str) -> bool:
         return False
     found = api.list("/api/v1/namespaces", label_selector=f"{RUN}={run}", accept=METADATA_LIST)
     return any(o["metadata"]["name"] != namespace and not o["metadata"].get("deletionTimestamp") for o in found)
-
-
-def _with_content(body: Object) -> Object:
-    content = hashlib.sha256(json.dumps(body.get("spec"), sort_keys=True).encode()).hexdigest()[:16]
-    annotations = {**(body["metadata"].get("annotations") or {}), CONTENT: content}
-    return {**body, "metadata": {**body["metadata"], "annotations": annotations}}
 
 
 def _content(obj: Object) -> str:

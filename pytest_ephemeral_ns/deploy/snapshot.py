@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_ephemeral_ns.deploy.model import CONFIGURED, CREATED, UNCHANGED
 from pytest_ephemeral_ns.errors import ApiError, DeployError
 from pytest_ephemeral_ns.kube.api import FIELD_MANAGER, METADATA_LIST
-from pytest_ephemeral_ns.rules.manifests import Manifest
+from pytest_ephemeral_ns.rules.manifests import CONTENT, Manifest
 from pytest_ephemeral_ns.rules.objects import Object
 from pytest_ephemeral_ns.rules.outside import DEFINITION
 
@@ -29,45 +29,37 @@ class Before:
 
     Args:
         version: its resourceVersion.
-        generation: ``None`` for kinds that have none.
+        content: the digest of what we applied last; empty if there is none.
         ours: our entry among its field managers.
-        others: the other entries.
         labels: its labels.
     """
 
     version: str
-    generation: int | None = None
+    content: str = ""
     ours: Object | None = None
-    others: list[Object] = field(default_factory=list)
     labels: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, obj: Mapping[str, Any]) -> Before:
         """Return it for an object or its metadata."""
         metadata = obj["metadata"]
-        entries = metadata.get("managedFields") or []
-        ours = [entry for entry in entries if _is_ours(entry)]
         return cls(
             str(metadata.get("resourceVersion") or ""),
-            metadata.get("generation"),
-            ours[0] if ours else None,
-            [entry for entry in entries if not _is_ours(entry)],
+            str((metadata.get("annotations") or {}).get(CONTENT) or ""),
+            next(filter(_is_ours, metadata.get("managedFields") or ()), None),
             metadata.get("labels") or {},
         )
 
     def action(self, after: Before) -> str:
         """Return what an apply has changed, by what the object is like now.
 
-        The version alone does not tell: a controller may have written to the object meanwhile. Our own entry changes
-        with every change of ours, but its time is in whole seconds, so what happens within one needs another sign.
+        The version alone does not tell: a controller may have written to the object meanwhile, and some kinds are
+        stored anew without any difference. Our entry does not tell either, because its time is in whole seconds.
         """
         if self.version == after.version:
             return UNCHANGED
-        if self.ours is None or self.ours != after.ours:
-            return CONFIGURED
-        somebody_else = self.others != after.others
-        kept = after.generation is not None and self.generation == after.generation
-        return UNCHANGED if somebody_else or kept else CONFIGURED
+        same = bool(self.content) and self.content == after.content
+        return UNCHANGED if same and self.ours == after.ours else CONFIGURED
 
 
 def _is_ours(entry: Mapping[str, Any]) -> bool:

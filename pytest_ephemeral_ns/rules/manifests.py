@@ -5,6 +5,8 @@ PYTEST_DONT_REWRITE
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +16,8 @@ from pytest_ephemeral_ns.rules.objects import Object, Ref
 from pytest_ephemeral_ns.rules.yaml_dialect import Document
 
 LIST = "List"
+CONTENT = "pytest-ephemeral-ns/content"
+"""Annotation: a digest of what we applied."""
 
 
 @dataclass(frozen=True)
@@ -153,21 +157,30 @@ _NOT_OURS = ("managedFields", "resourceVersion", "uid", "creationTimestamp", "se
 
 
 def appliable(obj: Object, labels: Mapping[str, str]) -> Object:
-    """Return what is sent to the server: labels added, and without what only the server may write.
+    """Return what is sent to the server: labels and digest added, and without what only the server may write.
 
     Args:
         obj: as it is written.
         labels: ours; they win over the object's own of the same name.
 
     Example:
-        >>> appliable({"kind": "Pod", "metadata": {"name": "a", "uid": "7"}, "status": {}}, {"x/run": "1"})
-        {'kind': 'Pod', 'metadata': {'name': 'a', 'labels': {'x/run': '1'}}}
+        >>> appliable({"kind": "Secret", "metadata": {"name": "a", "uid": "7"}, "status": {}}, {"x/run": "1"})
+        {'kind': 'Secret', 'metadata': {'name': 'a', 'labels': {'x/run': '1'}}}
     """
     metadata = {key: value for key, value in obj["metadata"].items() if key not in _NOT_OURS}
     if labels:
         metadata["labels"] = {**(metadata.get("labels") or {}), **labels}
-    body = {key: value for key, value in obj.items() if key != "status"}
-    return {**body, "metadata": metadata}
+    body = {**{key: value for key, value in obj.items() if key != "status"}, "metadata": metadata}
+    if body["kind"] == "Secret":  # a digest would let those guess who may not read it
+        return body
+    annotations = {**(metadata.get("annotations") or {}), CONTENT: _digest(body)}
+    return {**body, "metadata": {**metadata, "annotations": annotations}}
+
+
+def _digest(body: Object) -> str:
+    """Return what tells whether the input is the same; of a definition without labels: a run shares it."""
+    part = body.get("spec") if body["kind"] == "CustomResourceDefinition" else body
+    return hashlib.sha256(json.dumps(part, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def node_ports_of(obj: Object) -> list[int]:

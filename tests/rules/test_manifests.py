@@ -93,6 +93,22 @@ def test_what_only_the_server_may_write_is_not_sent():
         "metadata": {"name": "a", "uid": "1", "resourceVersion": "7", "managedFields": [], "labels": None},
         "status": {"phase": "Running"},
     }
-    assert appliable(exported, {"run": "1"})["metadata"] == {"name": "a", "labels": {"run": "1"}}
+    sent = appliable(exported, {"run": "1"})["metadata"]
+    assert sent.pop("annotations").keys() == {"pytest-ephemeral-ns/content"}
+    assert sent == {"name": "a", "labels": {"run": "1"}}
     assert "status" not in appliable(exported, {})
     assert exported["metadata"]["uid"] == "1"
+
+
+def digest(obj, labels):
+    return appliable(obj, labels)["metadata"]["annotations"]["pytest-ephemeral-ns/content"]
+
+
+def test_the_digest_tells_one_input_from_another():
+    one = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"b": "1", "c": "2"}}
+    assert digest(one, {}) == digest({**one, "data": {"c": "2", "b": "1"}}, {})
+    assert digest(one, {}) != digest({**one, "data": {"b": "2"}}, {})
+    assert digest(one, {}) != digest(one, {"x": "y"})
+    definition = {**one, "kind": "CustomResourceDefinition", "spec": {}}
+    assert digest(definition, {}) == digest(definition, {"x": "y"})
+    assert "annotations" not in appliable({**one, "kind": "Secret"}, {})["metadata"]
