@@ -75,10 +75,11 @@ class Carrier:
         made = self._applier.run(release.definitions) if release.definitions else []
         self._manner.say(f"installing release {release.name}")
         installer = Installer(self._api, self._kinds, self._manner, self._kubeconfig())
-        refs = installer.install(release)
+        found = installer.install(release)
+        self._applier.actions.update(found)
         self._more += installer.warnings
         self.releases.append(release.name)
-        return [*made, *refs]
+        return [*made, *found]
 
     def _hooks(self, part: Objects, plan: Plan) -> None:
         name = part.release

@@ -16,6 +16,7 @@ from typing import Any
 from pytest_ephemeral_ns.deploy.model import Chart, Release, Request
 from pytest_ephemeral_ns.errors import ManifestError, ToolError, UsageError
 from pytest_ephemeral_ns.rules.manifests import Manifest, manifests_of
+from pytest_ephemeral_ns.rules.objects import Object
 from pytest_ephemeral_ns.rules.variables import fill
 from pytest_ephemeral_ns.rules.yaml_dialect import read_documents
 
@@ -61,7 +62,7 @@ def prepare(chart: Chart, request: Request, capabilities: Sequence[str] = ()) ->
         chart,
         name,
         tuple(manifest for manifest in found if not events_of_hook(manifest)),
-        tuple(manifest for manifest in hooks if not events_of_hook(manifest) <= TESTS),
+        tuple(manifest for manifest in hooks if not is_test(manifest.object)),
         tuple(_definitions(chart, name, request, capabilities, found)),
     )
 
@@ -213,6 +214,12 @@ def _secret_leaves(value: Any, *, secret: bool) -> Iterator[str]:
             yield from _secret_leaves(entry, secret=secret)
     elif secret and isinstance(value, str):
         yield value
+
+
+def is_test(obj: Object) -> bool:
+    """Return whether a hook runs only for ``helm test``."""
+    events = events_of_hook(Manifest(obj, ""))
+    return bool(events) and events <= TESTS
 
 
 def _annotations(manifest: Manifest) -> Mapping[str, str]:

@@ -5,17 +5,17 @@ PYTEST_DONT_REWRITE
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_ephemeral_ns.deploy.charts import own_home, secrets_of
+from pytest_ephemeral_ns.deploy.charts import is_test, own_home, secrets_of
 from pytest_ephemeral_ns.deploy.definitions import METADATA
-from pytest_ephemeral_ns.deploy.model import Release, Tracked
+from pytest_ephemeral_ns.deploy.model import CONFIGURED, CREATED, UNCHANGED, Release, Tracked
 from pytest_ephemeral_ns.deploy.snapshot import HOME
 from pytest_ephemeral_ns.errors import ApiError, DeployError, ToolError
-from pytest_ephemeral_ns.kube.api import FIELD_MANAGER
+from pytest_ephemeral_ns.kube.api import FIELD_MANAGER, METADATA_LIST
 from pytest_ephemeral_ns.rules.manifests import Manifest, manifests_of
 from pytest_ephemeral_ns.rules.objects import Object, Ref
 from pytest_ephemeral_ns.rules.yaml_dialect import read_documents
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pytest_ephemeral_ns.deploy.apply import Manner
     from pytest_ephemeral_ns.deploy.kinds import Kinds
     from pytest_ephemeral_ns.kube.api import Api
+    from pytest_ephemeral_ns.kube.helm import Release as HelmRelease
 
 RELEASE_NAMESPACE = "meta.helm.sh/release-namespace"
 
@@ -45,25 +46,57 @@ class Installer:
         self._api, self._kinds, self._manner, self._kubeconfig = api, kinds, manner, kubeconfig
         self.warnings: list[str] = []
 
-    def install(self, release: Release) -> list[Ref]:
+    def install(self, release: Release) -> dict[Ref, str]:
         """Install a release or upgrade it; hooks run and are awaited by Helm, nothing else is.
 
+        A release that is deployed already and would be the same is left alone: its hooks do not run again.
+
         Returns:
-            The objects of the release, hooks left out.
+            The objects of the release, hooks left out, and what happened to each.
 
         Raises:
             DeployError: Helm failed; has its words.
         """
+        there = self._there(release)
         outside = [m for m in (*release.manifests, *release.hooks) if self._home(m) != self._manner.namespace]
         before = {self._path(manifest): self._metadata(manifest) for manifest in outside}
+        old = self._objects(there.manifest, release) if there else {}
+        if there and self._is_same(there, old, release):
+            self._track(outside, before)
+            return dict.fromkeys(old, UNCHANGED)
         try:
             text = self._upgrade(release)
         finally:
             # Also when Helm failed in the middle: what it made outside would stay otherwise.
             self._track(outside, before)
+        new = self._objects(text, release)
+        return {
+            ref: CREATED if ref not in old else UNCHANGED if obj == old[ref] else CONFIGURED for ref, obj in new.items()
+        }
+
+    def _there(self, release: Release) -> HelmRelease | None:
+        """Return the release as it is deployed; Helm is asked only when one of its Secrets is there."""
+        from pytest_ephemeral_ns.kube.helm import helm_get
+
+        namespace, selector = self._manner.namespace, f"owner=helm,name={release.name}"
+        secrets = self._api.list(
+            f"/api/v1/namespaces/{namespace}/secrets", label_selector=selector, accept=METADATA_LIST
+        )
+        states = {str((secret["metadata"].get("labels") or {}).get("status")) for secret in secrets}
+        if "deployed" not in states or not states <= {"deployed", "superseded"}:
+            return None
+        return helm_get(release.name, namespace=namespace, kubeconfig=self._kubeconfig)
+
+    def _is_same(self, there: HelmRelease, old: Mapping[Ref, Object], release: Release) -> bool:
+        hooks = {ref: obj for ref, obj in self._objects(there.hooks, release).items() if not is_test(obj)}
+        return old == self._by_ref(release.manifests) and hooks == self._by_ref(release.hooks)
+
+    def _objects(self, text: str, release: Release) -> dict[Ref, Object]:
         where = f"release {release.name}"
-        found = manifests_of(read_documents(text, where), where)
-        return [replace(m.ref, namespace=self._home(m)) for m in found]
+        return self._by_ref(manifests_of(read_documents(text, where), where))
+
+    def _by_ref(self, manifests: Iterable[Manifest]) -> dict[Ref, Object]:
+        return {replace(m.ref, namespace=self._home(m)): m.object for m in manifests}
 
     def _upgrade(self, release: Release) -> str:
         from pytest_ephemeral_ns.kube.helm import helm_upgrade_install

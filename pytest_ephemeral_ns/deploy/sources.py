@@ -44,7 +44,12 @@ def read_source(source: Source, request: Request) -> Chart | list[Manifest]:
         return Chart(str(source))
     path = request.base_dir / Path(source).expanduser()
     if not path.exists():
-        raise UsageError(f"{source} does not exist", evidence=[f"looked for {path}"])
+        remote = (
+            ["manifests are not fetched from the network: a kustomization may name them"]
+            if "://" in str(source)
+            else []
+        )
+        raise UsageError(f"{source} does not exist", evidence=remote or [f"looked for {path}"])
     return _read_folder(path, str(source), request) if path.is_dir() else _read_path(path, str(source), request)
 
 

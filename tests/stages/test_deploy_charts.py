@@ -164,6 +164,29 @@ def test_what_a_failed_release_made_outside_is_tracked(api, install, chart, name
     assert api.find(f"{RBAC}/{namespace}")
 
 
+def test_a_release_that_would_be_the_same_is_left_alone(api, install, chart, namespace):
+    text = CONFIG.format("a") + "data: {x: '{{ .Values.x }}'}\n---\n" + CONFIG.format("b")
+    later = hook(CONFIG.format("hook"), "pre-install,pre-upgrade")
+    name = chart(
+        **{"templates/c.yaml": text, "templates/h.yaml": later, "templates/t.yaml": hook(POD.format("t"), "test")}
+    )
+
+    def revisions():
+        return len([*api.list(f"/api/v1/namespaces/{namespace}/secrets", label_selector="owner=helm")])
+
+    def actions(x):
+        deployed = install(Chart(name, set=(f"x={x}",)))
+        assert deployed.releases == ("shop",)
+        return {str(ref): action for ref, action in deployed.actions.items()}
+
+    assert actions(1) == {"ConfigMap/a": "created", "ConfigMap/b": "created"}
+    assert actions(1) == {"ConfigMap/a": "unchanged", "ConfigMap/b": "unchanged"}
+    assert revisions() == 1
+    assert actions(2) == {"ConfigMap/a": "configured", "ConfigMap/b": "unchanged"}
+    assert revisions() == 2
+    assert actions(2) == {"ConfigMap/a": "unchanged", "ConfigMap/b": "unchanged"}
+
+
 def test_helms_words_are_shown_without_secrets(install, chart):
     name = chart(**{"templates/c.yaml": "{{ fail (printf `bad: %s` .Values.db.password) }}"})
     with pytest.raises(ManifestError) as caught:
