@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,11 @@ from pytest_ephemeral_ns.clusters.cluster import Cluster
 from pytest_ephemeral_ns.paths import cache_dir
 
 pytest_plugins = ["pytester"]
+# A shell that starts us in the background has these ignored, and every process that a test starts and interrupts would
+# inherit that.
+for _number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 ROOT = Path(__file__).parent
 # pytester gives every test a home of its own; the binaries stay in the real one's cache.
 os.environ.setdefault("EPHEMERAL_NS_CACHE_DIR", str(cache_dir()))
