@@ -68,18 +68,21 @@ def run_job(
 
     def stream() -> None:
         seen = 0
-        while not over.is_set():
+        while True:
+            last_look = over.is_set()
             if _state(store.snapshot().values()):
                 return _copy(api, namespace, f"job/{ref.name}", write or sys.stdout.write)
-            seen = watcher.changed(seen, 1.0)
+            if last_look:
+                return None
+            seen = watcher.changed(seen, 0.2)
 
     log = threading.Thread(target=stream, name=f"ephemeral-ns-log-{ref.name}", daemon=True)
     log.start()
     try:
         return _exit_code(api, watcher, ref, deadline, pods)
     finally:
-        log.join(LAST_LINES)
         over.set()
+        log.join(LAST_LINES)
 
 
 def _exit_code(api: Api, watcher: Watcher, ref: Ref, deadline: Deadline, pods: str) -> int:
