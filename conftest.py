@@ -8,12 +8,16 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from pytest_ephemeral_ns.clusters.cluster import Cluster
 from pytest_ephemeral_ns.paths import cache_dir
 
 pytest_plugins = ["pytester"]
+# How long the machine takes says nothing about a property.
+hypothesis.settings.register_profile("no-deadline", deadline=None)
+hypothesis.settings.load_profile("no-deadline")
 # A shell that starts us in the background has these ignored, and every process that a test starts and interrupts would
 # inherit that.
 for _number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
