@@ -14,10 +14,13 @@ from pytest_ephemeral_ns.errors import EphemeralNsError
 if TYPE_CHECKING:
     from pytest_ephemeral_ns.diagnose import Diagnosis
     from pytest_ephemeral_ns.namespace import Namespace
+    from pytest_ephemeral_ns.timeline import Timeline
 
 __tracebackhide__ = True
 BUDGET = 20.0
 HURRY = 2.0  # seconds, when somebody wants the run to end
+NO_FAILURE = frozenset({"Skipped", "GeneratorExit"})
+_TOLD = 600
 _NAME = "_ephemeral_ns_evidence"
 
 
@@ -29,7 +32,7 @@ def take_evidence(namespace: Namespace, error: BaseException, diagnostics: str) 
         error: what went wrong.
         diagnostics: the setting: ``"never"``, ``"on-failure"`` or ``"always"``.
     """
-    if diagnostics == "never" or type(error).__name__ in ("Skipped", "GeneratorExit"):
+    if diagnostics == "never" or type(error).__name__ in NO_FAILURE:
         return
     # pytest's own outcomes are no Exceptions: "Failed" is a failure, the others end the run.
     calm = isinstance(error, Exception) or type(error).__name__ == "Failed"
@@ -65,6 +68,22 @@ def clean_error(namespace: Namespace, error: BaseException | None) -> None:
             error.evidence = tuple(namespace.clean(line) for line in error.evidence)
             error.args = (error.summary,)
         error = error.__cause__ or error.__context__
+
+
+def note_failure(timeline: Timeline, namespace: Namespace, error: BaseException) -> None:
+    """Write down that a namespace's deploy or set-up failed, for the report of the run.
+
+    Args:
+        timeline: of this process.
+        namespace: which; what its diagnosis knows of secrets is removed.
+        error: what went wrong.
+    """
+    if type(error).__name__ in NO_FAILURE:
+        return
+    from pytest_ephemeral_ns.rules.redaction import Redactor, printable
+
+    told = error.summary if isinstance(error, EphemeralNsError) else f"{type(error).__name__}: {error}"
+    timeline.mark("failed", namespace.name, error=Redactor({}).clean(namespace.clean(printable(told)))[:_TOLD])
 
 
 def tell_error(error: EphemeralNsError) -> dict[str, Any]:

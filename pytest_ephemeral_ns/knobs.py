@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-Kind = Literal["switch", "choice", "text", "duration", "count", "file", "folder", "list", "sources", "files", "images"]
-LISTS: frozenset[Kind] = frozenset({"list", "sources", "files", "images"})
+Kind = Literal[
+    "switch", "choice", "text", "duration", "count", "file", "folder", "list", "sources", "files", "images", "reports"
+]
+LISTS: frozenset[Kind] = frozenset({"list", "sources", "files", "images", "reports"})
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,13 @@ KNOBS: tuple[Knob, ...] = (
         ("never", "on-failure", "always"),
     ),
     Knob("log_lines", "count", "50", "last lines of each container's log in a report", metavar="COUNT"),
+    Knob(
+        "report",
+        "reports",
+        "",
+        "the run as a timeline: report.html is a page, report.json the same data for programs (repeatable)",
+        metavar="FILE",
+    ),
     Knob(
         "name",
         "text",

@@ -18,7 +18,7 @@ from typing import Any
 from pytest_ephemeral_ns.deadline import Deadline
 from pytest_ephemeral_ns.ending import finish
 from pytest_ephemeral_ns.errors import EphemeralNsError, UsageError
-from pytest_ephemeral_ns.evidence import take_evidence, tell_error, told_error
+from pytest_ephemeral_ns.evidence import note_failure, take_evidence, tell_error, told_error
 from pytest_ephemeral_ns.facts import identity
 from pytest_ephemeral_ns.keeping import keep_if_wanted
 from pytest_ephemeral_ns.namespace import Namespace, Setting, Source
@@ -59,6 +59,7 @@ def provisioned(run: Run, deploy: Deploy) -> Iterator[Namespace]:
         yield namespace
     except BaseException as error:
         take_evidence(namespace, error, run.settings.diagnostics)
+        note_failure(run.timeline, namespace, error)
         namespace.mark_failed(f"{type(error).__name__} while it was set up or used")
         raise
     finally:
@@ -71,16 +72,23 @@ def _reused(run: Run) -> Namespace:
     if found.get("deletionTimestamp"):
         raise UsageError(f"namespace {run.settings.reuse} is being deleted since {found['deletionTimestamp']}")
     deadline = Deadline.after(run.settings.timeout)
+    run.timeline.mark("reused", found["name"], uid=found["uid"], lane=run.seat.worker_id)
     return _handle(run, Record(found["name"], found["uid"]), run.seat.worker_id, deadline)
 
 
 def _fill(run: Run, namespace: Namespace, deploy: Deploy) -> None:
     try:
-        wait_usable(run.api, namespace.name, namespace.deadline)
-        deploy(namespace)
+        _make_ready(run, namespace, deploy)
     except EphemeralNsError as error:
         run.learn(deploy, error)
         raise
+
+
+def _make_ready(run: Run, namespace: Namespace, deploy: Deploy) -> None:
+    with run.timeline.span("usable", namespace.name):
+        wait_usable(run.api, namespace.name, namespace.deadline)
+    deploy(namespace)
+    run.timeline.mark("ready", namespace.name)
 
 
 def _provision(run: Run, worker_id: str, extra: str) -> Namespace:
@@ -93,14 +101,13 @@ def _provision(run: Run, worker_id: str, extra: str) -> Namespace:
         tail = "-".join(part for part in (extra, more) if part)
         return naming.namespace_name(settings.name, run.identity, run=seat.run_id[:4], worker=worker_id, extra=tail)
 
-    record = create_namespace(
-        run.api,
-        name_of,
-        naming.labels_of(
-            run.identity, run_id=seat.run_id, worker_id=worker_id, scope=settings.scope, owner=run.identity.actor
-        ),
-        naming.annotations_of(run.identity, expires=_expiry(settings.ttl), created_by=_host()),
+    labels = naming.labels_of(
+        run.identity, run_id=seat.run_id, worker_id=worker_id, scope=settings.scope, owner=run.identity.actor
     )
+    annotations = naming.annotations_of(run.identity, expires=_expiry(settings.ttl), created_by=_host())
+    with run.timeline.span("create", lane=worker_id) as row:
+        record = create_namespace(run.api, name_of, labels, annotations)
+        row.update(namespace=record.name, uid=record.uid)
     run.remember(record)
     run.heart.add(record.name)
     return _handle(run, record, worker_id, deadline)
@@ -115,6 +122,7 @@ def _handle(run: Run, record: Record, worker_id: str, deadline: Deadline) -> Nam
         run_id=run.seat.run_id,
         worker_id=worker_id,
         directory=run.directory,
+        timeline=run.timeline,
         progress=lambda line: run.progress(f"{worker_id} {record.name}: {line}"),
     )
     return Namespace(record.name, record.uid, setting, deadline)
@@ -141,14 +149,16 @@ def release(run: Run, namespace: Namespace) -> None:
         return
     run.heart.remove(record.name)
     run.write(f"released/{record.name}", {})
-    problem = _keep_or_delete(run, record, namespace.failures[0] if namespace.failures else "")
+    with run.timeline.span("release", namespace.name) as row:
+        problem = _keep_or_delete(run, record, namespace.failures[0] if namespace.failures else "", row)
     if problem:
         run.warn(problem)
 
 
-def _keep_or_delete(run: Run, record: Record, failure: str) -> str | None:
+def _keep_or_delete(run: Run, record: Record, failure: str, row: dict[str, Any]) -> str | None:
     try:
-        if keep_if_wanted(run, record, failure):
+        row["how"] = "kept" if keep_if_wanted(run, record, failure) else "deleted"
+        if row["how"] == "kept":
             return None
     except EphemeralNsError as error:
         return f"namespace {record.name} stays, but could not be marked as kept: {error.summary}"
@@ -191,10 +201,10 @@ def _make_shared(run: Run, deploy: Deploy) -> dict[str, Any]:
     try:
         namespace = _provision(run, "shared", "")
         try:
-            wait_usable(run.api, namespace.name, namespace.deadline)
-            deploy(namespace)
+            _make_ready(run, namespace, deploy)
         except BaseException as error:
             take_evidence(namespace, error, run.settings.diagnostics)
+            note_failure(run.timeline, namespace, error)
             raise
         finally:
             namespace.close()

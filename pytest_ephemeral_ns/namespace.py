@@ -8,12 +8,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_ephemeral_ns.deadline import Deadline
+from pytest_ephemeral_ns.timeline import Moments
 
 if TYPE_CHECKING:
     import kubernetes.client
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from pytest_ephemeral_ns.rules.identity import Identity
     from pytest_ephemeral_ns.rules.objects import Object, Ref
     from pytest_ephemeral_ns.settings import Settings
+    from pytest_ephemeral_ns.timeline import Timeline
 
 __tracebackhide__ = True
 Source = str | Path | Mapping[str, Any]
@@ -51,6 +53,7 @@ class Setting:
         run_id: the run's id, also a label of the namespace.
         worker_id: ``"gw0"``, ``"main"`` without xdist, ``"shared"`` for the run's shared namespace.
         directory: private folder of the run on this machine; kubeconfigs are written there.
+        timeline: where it is written down when what happened.
         progress: told a line when something that takes long goes on.
     """
 
@@ -61,6 +64,7 @@ class Setting:
     run_id: str
     worker_id: str
     directory: Path
+    timeline: Timeline
     progress: Callable[[str], None]
 
 
@@ -300,15 +304,17 @@ class Namespace:
     def _deploy(self, sources: Sequence[Source], deadline: Deadline, **how: Any) -> Deployed:
         from pytest_ephemeral_ns.deploy import deploy
 
-        deployed = deploy(
-            self._api,
-            self.name,
-            sources,
-            deadline=deadline,
-            kubeconfig=lambda: self._setting.cluster.kubeconfig,
-            labels=self._object_labels(),
-            **how,
-        )
+        with self._span("deploy") as row:
+            deployed = deploy(
+                self._api,
+                self.name,
+                sources,
+                deadline=deadline,
+                kubeconfig=lambda: self._setting.cluster.kubeconfig,
+                labels=self._object_labels(),
+                **how,
+            )
+            row["count"] = len(deployed.refs)
         with self._lock:
             self._state.applied.extend(ref for ref in deployed.refs if ref not in self._state.applied)
             self._state.releases.extend(deployed.releases)
@@ -531,41 +537,54 @@ class Namespace:
     def _wait_ready(self, refs: Sequence[Ref], deadline: Deadline, on_progress: Any = None) -> ReadyReport:
         from pytest_ephemeral_ns.ready import wait_ready
 
-        return wait_ready(
-            self._api,
-            self._watcher,
-            self.name,
-            refs,
-            deadline=deadline,
-            discovery=self._discovery,
-            on_progress=on_progress,
-        )
+        moments = Moments(self._setting.timeline, self.name)
+        with self._span("infrastructure", count=len(refs)) as row:
+            try:
+                return wait_ready(
+                    self._api,
+                    self._watcher,
+                    self.name,
+                    refs,
+                    deadline=deadline,
+                    discovery=self._discovery,
+                    on_progress=on_progress,
+                    on_look=moments,
+                )
+            finally:
+                row["last"] = moments.last
+
+    def _span(self, what: str, **more: Any) -> AbstractContextManager[dict[str, Any]]:
+        """Write down when a step of this namespace begins and ends."""
+        return self._setting.timeline.span(what, self.name, **more)
 
     def wait_for_job(self, name: str, *, timeout: float = 300.0) -> None:
         """Wait until a Job is complete; a failed Job raises :class:`WaitFailed` at once."""
         from pytest_ephemeral_ns.ready import wait_for_job
 
-        wait_for_job(self._api, self._watcher, self.name, name, deadline=Deadline.after(timeout))
+        with self._span("application", on=f"job/{name}"):
+            wait_for_job(self._api, self._watcher, self.name, name, deadline=Deadline.after(timeout))
 
     def wait_for_log(self, target: str, pattern: str, *, timeout: float = 60.0, container: str = "") -> str:
         """Wait until a line of a pod's log matches a regular expression; returns the line."""
         from pytest_ephemeral_ns.ready import wait_for_log
 
-        return wait_for_log(
-            self._api, self.name, target, pattern, deadline=Deadline.after(timeout), container=container
-        )
+        deadline = Deadline.after(timeout)
+        with self._span("application", on=f"log of {target}"):
+            return wait_for_log(self._api, self.name, target, pattern, deadline=deadline, container=container)
 
     def wait_for(self, check: Callable[[], Any], *, timeout: float = 60.0, interval: float = 0.5) -> Any:
         """Call ``check`` until it returns something true; an AssertionError means not yet, NeverReady means never."""
         from pytest_ephemeral_ns.ready import wait_for
 
-        return wait_for(check, timeout=timeout, interval=interval)
+        with self._span("application"):
+            return wait_for(check, timeout=timeout, interval=interval)
 
     def wait_for_contract(self, target: str | Callable[[], Any], *, until: Callable[[Any], Any], **how: Any) -> Any:
         """Wait until the business action works; see :func:`pytest_ephemeral_ns.wait_for_contract`."""
         from pytest_ephemeral_ns.ready import wait_for_contract
 
-        return wait_for_contract(target, until=until, **how)
+        with self._span("contract"):
+            return wait_for_contract(target, until=until, **how)
 
     # Say what happened in it
 
@@ -588,7 +607,10 @@ class Namespace:
         from pytest_ephemeral_ns.diagnose import Diagnoses
 
         taken: Diagnoses = self._once("diagnoses", lambda: Diagnoses(self.name, **self._evidence()))
-        return taken.take(self._api, since=since, budget=budget)
+        with self._span("diagnosis") as row:
+            found = taken.take(self._api, since=since, budget=budget)
+            row["headline"] = found.headline
+        return found
 
     def clean(self, text: str) -> str:
         """Return the text without the values of this namespace's Secrets, as far as :meth:`diagnose` has read them."""

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_ephemeral_ns.errors import ApiError, ClusterError, EphemeralNsError
 from pytest_ephemeral_ns.provision import Record
+from pytest_ephemeral_ns.timeline import Timeline
 
 if TYPE_CHECKING:
     from pytest_ephemeral_ns.clusters.cluster import Cluster
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 __tracebackhide__ = True
 ALPHABET = "bcdfghjkmnpqrstvwxz23456789"  # no vowels, so no words; nothing that looks like another character
+SHOWN = ("provider", "name", "nodes", "version", "started", "error")  # of the cluster; the rest is credentials
 LOCK_TIMEOUT = 1800.0  # a first build of the binaries takes minutes, and the others wait for it
 
 
@@ -91,6 +93,7 @@ class Run:
         self.environ = environ
         self.progress = progress
         self.directory = Path(seat.directory)
+        self.timeline = Timeline(self.directory, seat.worker_id, detailed=bool(settings.report))
         self._serial = itertools.count(1)
         self._known: list[tuple[object, EphemeralNsError]] = []
 
@@ -112,7 +115,9 @@ class Run:
         with self.lock("cluster"):
             told = self.read("cluster")
             if told is None:
-                told = self._open_cluster()
+                with self.timeline.span("cluster") as row:
+                    told = self._open_cluster()
+                    row.update({key: told[key] for key in SHOWN if key in told})
                 self.write("cluster", told)
         if "error" in told:
             raise ClusterError(told["error"], evidence=told["evidence"], command=told["command"])
@@ -251,3 +256,4 @@ class Run:
             self.heart.close()
         if "api" in self.__dict__:
             self.api.close()
+        self.timeline.close()

@@ -51,6 +51,7 @@ class Settings:
     artifacts: str = BY_NAME["artifacts"].default
     diagnostics: str = "on-failure"
     log_lines: int = 50
+    report: tuple[str, ...] = ()
     name: str = BY_NAME["name"].default
     provenance: Mapping[str, str] = field(default_factory=dict)
 
@@ -260,6 +261,18 @@ def _images(knob: Knob, given: Given) -> tuple[str, ...]:
     return tuple(_path(knob, given, item) if looks_like_path.search(item) else item for item in _items(given))
 
 
+def _reports(knob: Knob, given: Given) -> tuple[str, ...]:
+    found = []
+    for item in _items(given):
+        path = (given.base / Path(item).expanduser()).absolute()
+        if path.suffix not in (".html", ".json"):
+            raise _wrong(given, item, "ends neither in .html nor in .json", knob)
+        if path.is_dir():
+            raise _wrong(given, item, "is a folder", knob)
+        found.append(str(path))
+    return tuple(found)
+
+
 _READERS: Mapping[Kind, Callable[[Knob, Given], Any]] = {
     "switch": _switch,
     "choice": _choice,
@@ -272,6 +285,7 @@ _READERS: Mapping[Kind, Callable[[Knob, Given], Any]] = {
     "sources": _sources,
     "files": _files,
     "images": _images,
+    "reports": _reports,
 }
 
 

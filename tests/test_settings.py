@@ -48,6 +48,7 @@ WRONG = [
     ("helm_values", ["values.yaml"], "'values.yaml' does not exist"),
     ("helm_set", ["replicas"], "'replicas' is not of the form KEY=VALUE"),
     ("image", ["./app.tar"], "'./app.tar' does not exist"),
+    ("report", ["report.pdf"], "'report.pdf' ends neither in .html nor in .json"),
 ]
 
 

@@ -48,6 +48,7 @@ def wait_ready(
     secrets: Collection[str] = (),
     layer: str = "infrastructure",
     refine: Refine | None = None,
+    on_look: Callable[[Verdicts], None] | None = None,
 ) -> ReadyReport:
     """Wait until every object is ready, or one of them can never be.
 
@@ -63,6 +64,7 @@ def wait_ready(
         secrets: values that are removed from the errors.
         layer: named in the errors.
         refine: changes a verdict, for waits that ask for more than readiness.
+        on_look: gets the verdicts of every look.
 
     Returns:
         The verdict of each object, and the seconds that it took.
@@ -99,6 +101,8 @@ def wait_ready(
         seen, looked = watcher.changed(0, 0), time.monotonic()
         verdicts = judge.look()
         tell(verdicts, judge.now)
+        if on_look:
+            on_look(verdicts)
         if all(item.ready for item in verdicts.values()):
             if view.prove(wanted):
                 continue
