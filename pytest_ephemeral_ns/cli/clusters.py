@@ -130,7 +130,8 @@ def _embedded_rows() -> list[dict[str, Any]]:
     rows = []
     for name in embedded.names():
         known = embedded.status(name)
-        lost = f"its supervisor is gone → ephemeral-ns cluster down --name {name}" if known["phase"] == "lost" else ""
+        gone = {"lost": "its supervisor is gone", "unreadable": "another version of this package started it"}
+        lost = f"{gone[known['phase']]} → ephemeral-ns cluster down --name {name}" if known["phase"] in gone else ""
         rows.append(
             {
                 "name": name,

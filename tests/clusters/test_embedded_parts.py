@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import signal
 import socket
@@ -102,6 +103,19 @@ class TestState:
         spec = Spec("real", "/bin", me, 60.0, ("/a.tar",), egress=True)
         spec.write(home)
         assert Spec.read(home) == spec
+
+    def test_files_of_other_versions_are_read_as_far_as_they_go(self, tmp_path: Path) -> None:
+        home = Home(tmp_path / "one")
+        home.prepare()
+        me = ProcessId.of(os.getpid())
+        told = {"phase": "ready", "supervisor": me.to_dict(), "processes": {"etcd": me.to_dict(), "x": 7}, "new": 1}
+        (home.path / "status.json").write_text(json.dumps(told))
+        assert Status.read(home) == Status("ready", supervisor=me, processes={"etcd": me})
+        (home.path / "spec.json").write_text(json.dumps({"nodes": "real", "bin_dir": "/bin", "gone": 1}))
+        assert Spec.read(home) == Spec("real", "/bin")
+        for text in ("", "[]", "{", '{"pid": 4711}', '{"phase": "ready"}'):
+            (home.path / "status.json").write_text(text)
+            assert Status.read(home) == Status("unreadable")
 
     def test_what_stays_of_one_that_failed(self, tmp_path: Path) -> None:
         home = Home(tmp_path / "one")

@@ -18,7 +18,7 @@ from pytest_ephemeral_ns.clusters.cluster import Cluster
 from pytest_ephemeral_ns.clusters.embedded import launch, network_egress
 from pytest_ephemeral_ns.clusters.embedded.assets.obtain import ensure
 from pytest_ephemeral_ns.clusters.embedded.processes import ProcessId
-from pytest_ephemeral_ns.clusters.embedded.state import FAILED, READY, Home, Spec, Status
+from pytest_ephemeral_ns.clusters.embedded.state import FAILED, READY, UNREADABLE, Home, Spec, Status
 from pytest_ephemeral_ns.connection import Connection
 from pytest_ephemeral_ns.errors import ClusterError
 
@@ -108,14 +108,15 @@ def status(name: str = "default") -> dict[str, Any]:
     """Return what is known about a cluster, as JSON-able values.
 
     Returns:
-        ``name``, ``phase`` (``"absent"`` if there is none, ``"lost"`` if its supervisor was killed), ``nodes``,
-        ``server``, ``kubeconfig``, ``logs``, ``pid``, ``port``, ``restarts``, ``containment``, ``error``, ``version``.
+        ``name``, ``phase`` (``"absent"`` if there is none, ``"lost"`` if its supervisor was killed,
+        ``"unreadable"`` if another version of this package started it), ``nodes``, ``server``, ``kubeconfig``,
+        ``logs``, ``pid``, ``port``, ``restarts``, ``containment``, ``error``, ``version``.
     """
     home = Home.of(name)
     known = Status.read(home)
     if known is None:
         return {"name": name, "phase": "absent"}
-    phase = known.phase if known.alive or known.phase == FAILED else "lost"
+    phase = known.phase if known.alive or known.phase in (FAILED, UNREADABLE) else "lost"
     return {
         "name": name,
         "phase": phase,
@@ -222,6 +223,12 @@ def _running(home: Home, nodes: str, timeout: float) -> Cluster | None:
         ClusterError: it runs with other nodes than were asked for.
     """
     status = _settled(home, timeout)
+    if status is not None and status.phase == UNREADABLE and status.processes:
+        raise ClusterError(
+            f"embedded cluster {home.name!r} was started by another version of this package, and cannot be used",
+            evidence=[f"not understood: {home.path / 'status.json'}"],
+            command=f"ephemeral-ns cluster down --name {home.name}, or another name",
+        )
     if status is None or not status.alive:
         return None
     if nodes not in ("auto", status.nodes):

@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from pytest_ephemeral_ns.clusters.embedded import layouts
+
 PROVISIONER = "pytest-ephemeral-ns/host-path"  # in the default StorageClass
 
 
@@ -102,9 +104,9 @@ class NodeSpec:
             OSError: there is nothing.
             ValueError: it was not written to its end.
         """
-        values: dict[str, Any] = json.loads(path.read_text())
+        values: dict[str, Any] = layouts.known(cls, json.loads(path.read_text()))
         for field in fields(cls):
-            if "Path" in str(field.type) and isinstance(values[field.name], str):
+            if "Path" in str(field.type) and isinstance(values.get(field.name), str):
                 values[field.name] = Path(values[field.name])
-        values["images"] = tuple(Path(image) for image in values["images"])
+        values["images"] = tuple(Path(image) for image in values.get("images") or ())
         return cls(**values)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_ephemeral_ns import paths
+from pytest_ephemeral_ns.clusters.embedded import layouts
 from pytest_ephemeral_ns.clusters.embedded.certificates import write_private
 from pytest_ephemeral_ns.clusters.embedded.processes import ProcessId
 from pytest_ephemeral_ns.errors import UsageError
@@ -23,6 +24,7 @@ from pytest_ephemeral_ns.errors import UsageError
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
 
 STARTING, READY, STOPPING, FAILED = "starting", "ready", "stopping", "failed"
+UNREADABLE = "unreadable"
 
 
 @dataclass(frozen=True)
@@ -146,8 +148,9 @@ class Spec:
     @classmethod
     def read(cls, home: Home) -> Spec:
         """Read what :meth:`write` wrote."""
-        data = json.loads((home.path / "spec.json").read_bytes())
-        return cls(**{**data, "owner": ProcessId.from_dict(data["owner"]), "images": tuple(data["images"])})
+        data = layouts.load(home.path / "spec.json") or {}
+        told = {**data, "owner": layouts.process(data.get("owner")), "images": tuple(data.get("images") or ())}
+        return cls(**layouts.known(cls, told, nodes="none", bin_dir=""))
 
 
 @dataclass(frozen=True)
@@ -155,7 +158,8 @@ class Status:
     """How far a cluster is; only its supervisor writes it.
 
     Args:
-        phase: ``"starting"``, ``"ready"``, ``"stopping"`` or ``"failed"``.
+        phase: ``"starting"``, ``"ready"``, ``"stopping"`` or ``"failed"``; ``"unreadable"`` for a file of a version
+            of this package that this one does not understand, with the processes that were found instead.
         message: what it is doing now, for people.
         supervisor: the process that everything else of the cluster ends with.
         processes: the components; all of them are named for the case that they outlive the supervisor.
@@ -205,10 +209,14 @@ class Status:
 
     @classmethod
     def read(cls, home: Home) -> Status | None:
-        """Read it; ``None`` when there is none."""
+        """Read it, also one of another version of this package; ``None`` when there is none."""
         try:
-            data = json.loads((home.path / "status.json").read_bytes())
+            data = layouts.load(home.path / "status.json")
         except (FileNotFoundError, NotADirectoryError):
             return None
-        processes = {name: ProcessId(**identity) for name, identity in data["processes"].items()}
-        return cls(**{**data, "supervisor": ProcessId.from_dict(data["supervisor"]), "processes": processes})
+        if data is None or "supervisor" not in data:
+            return cls(UNREADABLE, processes={str(one.pid): one for one in layouts.found_running(home.path)})
+        named = data.get("processes") if isinstance(data.get("processes"), dict) else {}
+        processes = {name: one for name, told in (named or {}).items() if (one := layouts.process(told))}
+        told = {**data, "supervisor": layouts.process(data["supervisor"]), "processes": processes}
+        return cls(**layouts.known(cls, told, phase=UNREADABLE))
