@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from pytest_ephemeral_ns.errors import ApiError, EphemeralNsError
@@ -119,6 +120,22 @@ def survey(api: Api, *, selector: str = "", now: datetime | None = None) -> Surv
     now = now or datetime.fromtimestamp(api.server_time, timezone.utc)
     found = sorted((_judged(item, now, heartbeats) for item in items), key=lambda one: one.name)
     return Survey(tuple(found), tuple(notes))
+
+
+def names(api: Api, *, limit: int) -> Iterator[str]:
+    """Yield the names of namespaces of ours, at most ``limit``, in one request.
+
+    Args:
+        api: the API server.
+        limit: how many.
+
+    Raises:
+        ApiError: namespaces cannot be listed.
+    """
+    from pytest_ephemeral_ns.kube.api import METADATA_LIST
+
+    found = api.list(NAMESPACES, label_selector=OURS, limit=limit, accept=METADATA_LIST)
+    yield from (item["metadata"]["name"] for item in islice(found, limit))
 
 
 def look_at(api: Api, name: str) -> tuple[Object, Found]:

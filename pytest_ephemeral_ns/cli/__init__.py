@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from pytest_ephemeral_ns.cli import clusters, doctor, keeping, listing, looking, reaping
+from pytest_ephemeral_ns.cli import clusters, completing, diagnosing, doctor, keeping, listing, looking, reaping
 from pytest_ephemeral_ns.cli.screen import FAILED, INTERRUPTED, NOT_FOUND, USAGE, say
 from pytest_ephemeral_ns.errors import ApiError, EphemeralNsError, UsageError
 
@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (listing, looking, keeping, reaping, clusters, doctor):
+    for group in (listing, looking, diagnosing, keeping, reaping, clusters, doctor, completing):
         group.declare(commands)
     return parser
 

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from pytest_ephemeral_ns.cli.screen import FAILED, OK, Commands, add_duration, note, say
-from pytest_ephemeral_ns.cli.target import add_target, open_api, our_namespace
+from pytest_ephemeral_ns.cli.target import add_target, again, open_api, our_namespace
 from pytest_ephemeral_ns.errors import ApiError, EphemeralNsError, UsageError
 from pytest_ephemeral_ns.rules.durations import format_duration
 from pytest_ephemeral_ns.rules.naming import format_time
@@ -86,7 +86,7 @@ def _delete(arguments: argparse.Namespace) -> int:
             if not sys.stdin.isatty():
                 raise UsageError(
                     "nobody can answer whether to delete: standard input is not a terminal",
-                    command=f"ephemeral-ns delete --yes {' '.join(arguments.names)}",
+                    command=f"ephemeral-ns delete --yes {' '.join(arguments.names)}{again(arguments)}",
                 )
             if not _agreed(found):
                 note("nothing was deleted")

@@ -6,12 +6,13 @@ PYTEST_DONT_REWRITE
 from __future__ import annotations
 
 import argparse
-import getpass
+import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_ephemeral_ns.cli.screen import OK, Commands, add_output, note, print_json, print_table, say
-from pytest_ephemeral_ns.cli.target import add_target, open_api
+from pytest_ephemeral_ns.cli.target import add_target, again, open_api
 from pytest_ephemeral_ns.rules.durations import format_duration
 from pytest_ephemeral_ns.rules.naming import (
     BRANCH,
@@ -35,22 +36,10 @@ if TYPE_CHECKING:
     from pytest_ephemeral_ns.reap import Found
 
 STATES = ("active", "kept", "expired", "orphaned", "terminating", "stuck")
-_COLUMNS = ("name", "state", "age", "expires", "owner", "ref", "reason")
-_WIDE = (
-    "name",
-    "state",
-    "age",
-    "expires",
-    "owner",
-    "ref",
-    "commit",
-    "run",
-    "worker",
-    "pods",
-    "cpu",
-    "memory",
-    "reason",
-)
+_COLUMNS = ("name", "state", "age", "expires", "pods", "cpu", "memory", "owner", "ref", "reason")
+_WIDE = (*_COLUMNS[:-1], "commit", "run", "worker", "reason")
+_SPARED = ("ref", "owner", "memory", "cpu", "age", "pods")  # in this order, where a terminal is narrow
+_AT_ONCE = 8  # namespaces whose pods are asked for
 _EVENTS = 10
 
 
@@ -58,7 +47,10 @@ def declare(commands: Commands) -> None:
     """Add ``list`` and ``describe``."""
     help = "namespaces of ours: state, age, expiry, owner, reason"
     listing = commands.add_parser("list", help=help, description=help, allow_abbrev=False)
-    listing.add_argument("--mine", action="store_true", help="only those that I own")
+    whose = listing.add_mutually_exclusive_group()
+    whose.add_argument("--all", action="store_true", help="everybody's; the default")
+    whose.add_argument("--mine", action="store_true", help="only those that I own")
+    whose.add_argument("--owner", default="", metavar="NAME", help="only those that somebody else owns")
     listing.add_argument("--pr", default="", metavar="NUMBER", help="only those of this pull request")
     listing.add_argument("--run", default="", metavar="ID", help="only those of this run")
     listing.add_argument("--state", action="append", choices=STATES, default=[], help="only these (repeatable)")
@@ -76,13 +68,13 @@ def declare(commands: Commands) -> None:
 def _list(arguments: argparse.Namespace) -> int:
     from pytest_ephemeral_ns.reap import survey
 
-    owner = label_value(getpass.getuser()) if arguments.mine else ""
-    wanted = ((OWNER, owner), (PR, arguments.pr), (RUN, arguments.run))
+    owner = _me() if arguments.mine else label_value(arguments.owner) if arguments.owner else ""
+    wanted = ((OWNER, owner), (PR, arguments.pr.removeprefix("#")), (RUN, arguments.run))
     with open_api(arguments) as api:
         seen = survey(api, selector=",".join(f"{key}={value}" for key, value in wanted if value))
         found = [one for one in seen.found if not arguments.state or one.verdict.state in arguments.state]
-        full = arguments.output in ("json", "wide")
-        rows = [_row(one) | (_load(api, one.name) if full else {}) for one in found]
+        loads = _loads(api, found) if arguments.output != "name" else [{}] * len(found)
+        rows = [_row(one) | load for one, load in zip(found, loads, strict=True)]
     for line in seen.notes:
         note(line)
     if arguments.output == "json":
@@ -91,10 +83,17 @@ def _list(arguments: argparse.Namespace) -> int:
         for one in found:
             say(one.name)
     elif rows:
-        print_table(rows, _WIDE if arguments.output else _COLUMNS)
+        print_table(rows, _WIDE if arguments.output else _COLUMNS, spared=() if arguments.output else _SPARED)
     else:
         note("no such namespace" if any(value for _, value in wanted) or arguments.state else "no namespace of ours")
     return OK
+
+
+def _me() -> str:
+    """Return the owner's label that a run of mine would get here."""
+    from pytest_ephemeral_ns.facts import identity
+
+    return label_value(identity(Path.cwd(), os.environ).actor)
 
 
 def _row(one: Found) -> dict[str, str]:
@@ -115,6 +114,14 @@ def _row(one: Found) -> dict[str, str]:
 
 def _short(seconds: float) -> str:
     return format_duration(round(seconds))
+
+
+def _loads(api: Api, found: Sequence[Found]) -> list[dict[str, str]]:
+    """Ask for the pods of some namespaces at a time: a list of hundreds must not take minutes on a far cluster."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return list(pool.map(lambda one: _load(api, one.name), found))
 
 
 def _load(api: Api, namespace: str) -> dict[str, str]:
@@ -163,9 +170,10 @@ def _describe(arguments: argparse.Namespace) -> int:
             for line in explain_stuck(api, one.name):
                 say(f"  {line}")
         elif one.verdict.state != "foreign":
-            say(f"\n→ ephemeral-ns shell {one.name}")
-            say(f"→ ephemeral-ns logs {one.name}")
-            say(f"→ ephemeral-ns delete {one.name}")
+            say("")
+            for command in ("shell", "logs", "diagnose", "extend", "delete"):
+                more = " 4h" if command == "extend" else ""
+                say(f"→ ephemeral-ns {command} {one.name}{more}{again(arguments)}")
     return OK
 
 

@@ -15,6 +15,8 @@ from pytest_ephemeral_ns.errors import UsageError
 from pytest_ephemeral_ns.rules.durations import parse_duration
 
 OK, FAILED, USAGE, NOT_FOUND, INTERRUPTED = 0, 1, 2, 3, 130
+_GAP = 2  # spaces between two columns
+_PROSE = 30  # columns that the last one, which is prose, should have before others are left out
 
 
 class Commands(Protocol):
@@ -40,34 +42,60 @@ def print_json(value: Any) -> None:
     say(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def print_table(rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> None:
-    """Print rows under their headings: drawn by rich on a terminal, plain columns in a pipe.
+def print_table(rows: Sequence[Mapping[str, str]], columns: Sequence[str], *, spared: Sequence[str] = ()) -> None:
+    """Print rows under their headings: fitted to the terminal by rich, plain columns in a pipe.
 
     Args:
         rows: one mapping from column to text each; a missing one is shown as ``-``.
         columns: the columns in order. A text that does not fit is folded, never cut: people copy names.
+        spared: columns that a terminal that is too narrow does without, in this order. A pipe gets all.
     """
     if not rows:
         return
-    cells = [[row.get(column) or "-" for column in columns] for row in rows]
     if sys.stdout.isatty():
-        _draw(cells, columns)
+        _draw(rows, columns, spared)
         return
-    widths = [max(len(line[index]) for line in [list(columns), *cells]) for index in range(len(columns))]
+    cells = _cells(rows, columns)
+    widths = _widths(cells, columns)
     for line in [[column.upper() for column in columns], *cells]:
-        say("   ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+        say((" " * _GAP).join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
 
 
-def _draw(cells: Sequence[Sequence[str]], columns: Sequence[str]) -> None:
+def _cells(rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> list[list[str]]:
+    return [[row.get(column) or "-" for column in columns] for row in rows]
+
+
+def _widths(cells: Sequence[Sequence[str]], columns: Sequence[str]) -> list[int]:
+    return [max(len(line[index]) for line in [list(columns), *cells]) for index in range(len(columns))]
+
+
+def _draw(rows: Sequence[Mapping[str, str]], columns: Sequence[str], spared: Sequence[str]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column.upper(), overflow="fold")
+    console = Console(highlight=False, markup=False, emoji=False)
+    shown = _fitting(rows, columns, spared, console.width)
+    cells = _cells(rows, shown)
+    widths = _widths(cells, shown)
+    # The last column, which is prose, is folded first.
+    room = console.width - sum(widths[:-1]) - _GAP * (len(shown) - 1)
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
+    for column, width in zip(shown, widths, strict=True):
+        fixed = room >= min(_PROSE, widths[-1]) and column != shown[-1]
+        table.add_column(column.upper(), overflow="fold", min_width=width if fixed else None)
     for line in cells:
         table.add_row(*line)
-    Console(highlight=False, markup=False, emoji=False).print(table)
+    console.print(table)
+
+
+def _fitting(rows: Sequence[Mapping[str, str]], columns: Sequence[str], spared: Sequence[str], width: int) -> list[str]:
+    shown = list(columns)
+    for column in spared:
+        widths = _widths(_cells(rows, shown), shown)
+        if sum(widths[:-1]) + _GAP * (len(shown) - 1) + min(_PROSE, widths[-1]) <= width:
+            break
+        shown.remove(column)
+    return shown
 
 
 def add_output(parser: argparse.ArgumentParser, *formats: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,13 +89,38 @@ def find_target(arguments: argparse.Namespace) -> Target:
     )
 
 
-def open_api(arguments: argparse.Namespace) -> Api:
+def open_api(arguments: argparse.Namespace, *, timeout: float = 30.0) -> Api:
     """Return a client for :func:`find_target`'s cluster; close it."""
+    return api_of(find_target(arguments), timeout=timeout)
+
+
+def api_of(target: Target, *, timeout: float = 30.0) -> Api:
+    """Return a client for a cluster; close it.
+
+    Args:
+        target: from :func:`find_target`.
+        timeout: seconds for one call.
+    """
     from pytest_ephemeral_ns.clusters.current import refresh
     from pytest_ephemeral_ns.kube.api import Api
 
-    connection = find_target(arguments).connection
-    return Api(connection, refresh=(lambda: refresh(connection)) if connection.refreshable else None)
+    connection = target.connection
+    renew = (lambda: refresh(connection)) if connection.refreshable else None
+    return Api(connection, refresh=renew, timeout=timeout)
+
+
+def access_of(target: Target, arguments: argparse.Namespace) -> str:
+    """Return the options by which kubectl reaches the cluster: ``"--context shop"``; empty in a pod."""
+    files, context = target.connection.kubeconfig, target.connection.context
+    named = arguments.kubeconfig or (files[0] if files and target.provider != "current" else "")
+    given = (("--kubeconfig", named), ("--context", context))
+    return " ".join(f"{option} {shlex.quote(value)}" for option, value in given if value)
+
+
+def again(arguments: argparse.Namespace) -> str:
+    """Return the options that say which cluster is meant, as they were typed, for the next command to type."""
+    given = (("--context", arguments.context), ("--kubeconfig", arguments.kubeconfig), ("--cluster", arguments.cluster))
+    return "".join(f" {option} {shlex.quote(value)}" for option, value in given if value)
 
 
 def our_namespace(api: Api, name: str) -> Found:
