@@ -64,10 +64,12 @@ class Survey:
     Args:
         found: sorted by name.
         notes: rights that are missing, and what that means.
+        leases: the signs of life of runs, with metadata and spec.
     """
 
     found: tuple[Found, ...]
     notes: tuple[str, ...]
+    leases: tuple[Object, ...] = ()
 
 
 @dataclass
@@ -79,12 +81,14 @@ class Pass:
         deleted: names; in a dry run those that would have been deleted.
         failed: one line per namespace that could not be deleted.
         notes: see :class:`Survey`.
+        beside: what was removed beside namespaces, a clause each; in a dry run what would have been.
     """
 
     survey: Survey
     deleted: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    beside: list[str] = field(default_factory=list)
 
     @property
     def stuck(self) -> list[Found]:
@@ -116,10 +120,11 @@ def survey(api: Api, *, selector: str = "", now: datetime | None = None) -> Surv
     # Names and labels only: a thousand namespaces are about a megabyte.
     items = list(api.list(NAMESPACES, label_selector=wanted, accept=METADATA_LIST))
     # After the namespaces: a heartbeat that comes in between saves its run.
-    heartbeats, notes = _heartbeats(api) if items else ({}, [])
+    leases, notes = _leases(api) if items else ((), [])
+    heartbeats = heartbeats_of(leases)
     now = now or datetime.fromtimestamp(api.server_time, timezone.utc)
     found = sorted((_judged(item, now, heartbeats) for item in items), key=lambda one: one.name)
-    return Survey(tuple(found), tuple(notes))
+    return Survey(tuple(found), tuple(notes), leases)
 
 
 def names(api: Api, *, limit: int) -> Iterator[str]:
@@ -149,17 +154,24 @@ def look_at(api: Api, name: str) -> tuple[Object, Found]:
         ApiError: it does not exist, or may not be read.
     """
     item = api.get(f"{NAMESPACES}/{name}")
-    heartbeats, _ = _heartbeats(api)
-    return item, _judged(item, datetime.fromtimestamp(api.server_time, timezone.utc), heartbeats)
+    leases, _ = _leases(api)
+    return item, _judged(item, datetime.fromtimestamp(api.server_time, timezone.utc), heartbeats_of(leases))
 
 
-def _heartbeats(api: Api) -> tuple[dict[str, Heartbeat], list[str]]:
+def _leases(api: Api) -> tuple[tuple[Object, ...], list[str]]:
     try:
-        return heartbeats_of(api.list(LEASES, label_selector=OURS)), []
+        found = [_bare(lease) for lease in api.list(LEASES, label_selector=OURS)]
     except ApiError as error:
         if error.status not in (403, 404):
             raise
-        return {}, [f"heartbeats cannot be read, only the expiry counts: {error.summary}"]
+        return (), [f"heartbeats cannot be read, only the expiry counts: {error.summary}"]
+    return tuple(found), []
+
+
+def _bare(lease: Object) -> Object:
+    """Without the list of who owns which field, which is most of a Lease: there may be thousands."""
+    metadata = {key: value for key, value in lease["metadata"].items() if key != "managedFields"}
+    return {"metadata": metadata, "spec": lease.get("spec")}
 
 
 def _judged(item: Object, now: datetime, heartbeats: Mapping[str, Heartbeat]) -> Found:

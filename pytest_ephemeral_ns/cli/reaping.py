@@ -26,6 +26,8 @@ A namespace goes when it carries our labels, is older than 5 minutes and
   - its expiry (janitor/expires, or janitor/ttl) has passed, or
   - its run is dead: the heartbeat in its namespaces is older than 5 minutes, and nobody asked to keep it.
 A run that is alive keeps its namespaces past their expiry. kube-*, default and openshift-* are never touched.
+With them goes what deploys made outside them (ClusterRoles, definitions, PersistentVolumes …, told by our labels),
+and the heartbeat of a dead run in a namespace that is kept.
 
 Exit code 1: a namespace could not be deleted, or one is being deleted for more than 10 minutes; it says why.
 """
@@ -43,6 +45,11 @@ def declare(commands: Commands) -> None:
         allow_abbrev=False,
     )
     parser.add_argument("--dry-run", action="store_true", help="say the same and delete nothing; one pass")
+    parser.add_argument(
+        "--namespaces-only",
+        action="store_true",
+        help="leave alone what deploys of dead runs left outside their namespaces",
+    )
     parser.add_argument("--once", action="store_true", help="one pass, then end")
     add_duration(parser, "--interval", default=300.0, help="between two passes; default: 5m")
     parser.add_argument("--metrics", type=Path, metavar="FILE", help="write figures for Prometheus after each pass")
@@ -102,9 +109,9 @@ def _noticed(number: int, frame: Any) -> None:
 
 
 def _pass(api: Api, arguments: argparse.Namespace) -> int:
-    from pytest_ephemeral_ns.reap import reap
+    from pytest_ephemeral_ns.janitor import clean
 
-    done = reap(api, say=say, dry_run=arguments.dry_run)
+    done = clean(api, say=say, dry_run=arguments.dry_run, namespaces_only=arguments.namespaces_only)
     problems = [*done.failed, *_look_after(api, done, arguments)]
     for line in [*done.notes, *problems]:
         note(line)
@@ -165,6 +172,11 @@ def _print_cronjob(arguments: argparse.Namespace) -> int:
             evidence=["any image with Python and this package: pip install pytest-ephemeral-ns"],
             command="ephemeral-ns reap --print-cronjob --image REGISTRY/IMAGE:TAG | kubectl apply -f -",
         )
-    objects = cronjob(image=arguments.image, namespace=arguments.namespace, schedule=arguments.schedule)
+    objects = cronjob(
+        image=arguments.image,
+        namespace=arguments.namespace,
+        schedule=arguments.schedule,
+        namespaces_only=arguments.namespaces_only,
+    )
     say(yaml.safe_dump_all(objects, sort_keys=False).rstrip("\n"))
     return OK

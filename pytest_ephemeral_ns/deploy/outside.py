@@ -5,8 +5,8 @@ PYTEST_DONT_REWRITE
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from pytest_ephemeral_ns.deploy.definitions import leave_definition
 from pytest_ephemeral_ns.deploy.model import Tracked
@@ -14,12 +14,13 @@ from pytest_ephemeral_ns.deploy.snapshot import HOME
 from pytest_ephemeral_ns.errors import ApiError, EphemeralNsError
 from pytest_ephemeral_ns.kube.api import METADATA_LIST
 from pytest_ephemeral_ns.rules.naming import RUN
-from pytest_ephemeral_ns.rules.objects import Ref
+from pytest_ephemeral_ns.rules.objects import Object, Ref
 from pytest_ephemeral_ns.rules.outside import DEFINITION
 
 if TYPE_CHECKING:
     from pytest_ephemeral_ns.kube.api import Api
     from pytest_ephemeral_ns.kube.discovery import Discovery
+    from pytest_ephemeral_ns.kube.resource import Resource
 
 # What stands between the API server and others goes first: a webhook or an aggregated API whose pods are gone would
 # block the deletion of namespaces.
@@ -65,7 +66,15 @@ def _order(thing: Tracked) -> tuple[int, str]:
     return (0 if kind in _FIRST else 2 + _LAST.index(kind) if kind in _LAST else 1, thing.path)
 
 
-def find_outside(api: Api, discovery: Discovery, *, namespace: str = "", run: str = "") -> list[Tracked]:
+def find_outside(
+    api: Api,
+    discovery: Discovery,
+    *,
+    namespace: str = "",
+    run: str = "",
+    wanted: Callable[[Object], bool] = lambda obj: True,
+    refused: list[str] | None = None,
+) -> list[Tracked]:
     """Find what was made outside, by its labels: for whoever cleans up after a process that was killed.
 
     Args:
@@ -73,6 +82,8 @@ def find_outside(api: Api, discovery: Discovery, *, namespace: str = "", run: st
         discovery: its kinds; every cluster-scoped one that can be deleted is looked at, with Roles and RoleBindings.
         namespace: only what belongs to this namespace; definitions belong to the whole run.
         run: only what belongs to this run.
+        wanted: asked of each object (its metadata, with ``kind``).
+        refused: full names of kinds that may not be listed are appended to it.
 
     Returns:
         What was found; kinds that may not be listed are left out.
@@ -90,7 +101,9 @@ def find_outside(api: Api, discovery: Discovery, *, namespace: str = "", run: st
             continue
         shared = resource.kind == DEFINITION
         selector = (f"{RUN}={run}" if run else RUN) if shared else ",".join(selectors)
-        for obj in _listed(api, resource.path(), selector):
+        for obj in _listed(api, resource, selector, [] if refused is None else refused):
+            if not wanted(obj):
+                continue
             metadata = obj["metadata"]
             home = metadata.get("namespace", "")
             ref = Ref(resource.api_version, resource.kind, metadata["name"], home, metadata["uid"])
@@ -98,9 +111,11 @@ def find_outside(api: Api, discovery: Discovery, *, namespace: str = "", run: st
     return [*found.values()]
 
 
-def _listed(api: Api, path: str, selector: str) -> Iterator[dict[str, Any]]:
+def _listed(api: Api, resource: Resource, selector: str, refused: list[str]) -> Iterator[Object]:
     try:
-        yield from api.list(path, label_selector=selector, accept=METADATA_LIST)
+        yield from api.list(resource.path(), label_selector=selector, accept=METADATA_LIST)
     except ApiError as error:
         if error.status not in (403, 404, 405):
             raise
+        if error.status == 403:
+            refused.append(resource.full_name)

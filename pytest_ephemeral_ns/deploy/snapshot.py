@@ -13,14 +13,12 @@ from pytest_ephemeral_ns.deploy.model import CONFIGURED, CREATED, UNCHANGED
 from pytest_ephemeral_ns.errors import ApiError, DeployError
 from pytest_ephemeral_ns.kube.api import FIELD_MANAGER, METADATA_LIST
 from pytest_ephemeral_ns.rules.manifests import CONTENT, Manifest
+from pytest_ephemeral_ns.rules.naming import HOME as HOME
 from pytest_ephemeral_ns.rules.objects import Object
 from pytest_ephemeral_ns.rules.outside import DEFINITION
 
 if TYPE_CHECKING:
     from pytest_ephemeral_ns.kube.api import Api
-
-HOME = "pytest-ephemeral-ns/namespace"
-"""Label of an object outside: the ephemeral namespace that it belongs to."""
 
 
 @dataclass(frozen=True)

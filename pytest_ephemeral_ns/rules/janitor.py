@@ -5,27 +5,21 @@ PYTEST_DONT_REWRITE
 
 from __future__ import annotations
 
-from typing import Any
-
 from pytest_ephemeral_ns.rules.naming import MANAGER
 from pytest_ephemeral_ns.rules.objects import Object
+from pytest_ephemeral_ns.rules.permissions import JANITOR_EVENTS, JANITOR_RIGHTS, OUTSIDE_RIGHTS, bound
 
 NAME = f"{MANAGER}-janitor"
-RULES: list[dict[str, Any]] = [
-    # get: to tell "changed" from "gone" when a deletion is refused.
-    {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get", "list", "delete"]},
-    {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["list"]},
-]
-EVENT_RULES: list[dict[str, Any]] = [{"apiGroups": [""], "resources": ["events"], "verbs": ["create"]}]
 
 
-def cronjob(*, image: str, namespace: str, schedule: str) -> list[Object]:
+def cronjob(*, image: str, namespace: str, schedule: str, namespaces_only: bool = False) -> list[Object]:
     """Return the manifests of a janitor that runs in the cluster.
 
     Args:
         image: an image that has this package installed.
         namespace: where it runs; created with it, and never reaped, because it carries no run's label.
         schedule: in the CronJob's syntax.
+        namespaces_only: whether it leaves alone what deploys made outside their namespaces, and needs no right to it.
 
     Returns:
         Objects, in the order in which they are to be applied.
@@ -34,34 +28,23 @@ def cronjob(*, image: str, namespace: str, schedule: str) -> list[Object]:
         >>> [obj["kind"] for obj in cronjob(image="x", namespace="janitor", schedule="*/10 * * * *")][-1]
         'CronJob'
     """
-    subject = {"kind": "ServiceAccount", "name": NAME, "namespace": namespace}
+    rights = JANITOR_RIGHTS if namespaces_only else (*JANITOR_RIGHTS, *OUTSIDE_RIGHTS)
     return [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}},
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": NAME, "namespace": namespace}},
-        _rbac("ClusterRole", "", {"rules": RULES}),
-        _rbac("ClusterRoleBinding", "", {"roleRef": _ref("ClusterRole"), "subjects": [subject]}),
+        *bound(NAME, rights, [(NAME, namespace)]),
         # Events about namespaces are in default.
-        _rbac("Role", "default", {"rules": EVENT_RULES}),
-        _rbac("RoleBinding", "default", {"roleRef": _ref("Role"), "subjects": [subject]}),
-        _job(image, namespace, schedule),
+        *bound(NAME, [JANITOR_EVENTS], [(NAME, namespace)], namespace="default"),
+        _job(image, namespace, schedule, namespaces_only),
     ]
 
 
-def _rbac(kind: str, namespace: str, rest: dict[str, Any]) -> Object:
-    metadata = {"name": NAME, "namespace": namespace} if namespace else {"name": NAME}
-    return {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind, "metadata": metadata, **rest}
-
-
-def _ref(kind: str) -> dict[str, str]:
-    return {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": NAME}
-
-
-def _job(image: str, namespace: str, schedule: str) -> Object:
+def _job(image: str, namespace: str, schedule: str, namespaces_only: bool) -> Object:
     container = {
         "name": "janitor",
         "image": image,
         "command": ["python", "-m", "pytest_ephemeral_ns"],
-        "args": ["reap", "--once", "--cluster", "current"],
+        "args": ["reap", "--once", "--cluster", "current", *(["--namespaces-only"] if namespaces_only else [])],
         "env": [{"name": "PYTHONDONTWRITEBYTECODE", "value": "1"}],
         "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
         "securityContext": {

@@ -35,6 +35,8 @@ COMMIT = f"{MANAGER}/commit"
 PR = f"{MANAGER}/pr"
 SCOPE = f"{MANAGER}/scope"
 KEEP = f"{MANAGER}/keep"
+HOME = f"{MANAGER}/namespace"
+"""Label of an object outside: the ephemeral namespace that it belongs to."""
 
 EXPIRES = "janitor/expires"
 TTL = "janitor/ttl"
