@@ -14,7 +14,6 @@ from pytest_ephemeral_ns.deadline import Deadline
 from pytest_ephemeral_ns.errors import EphemeralNsError
 from pytest_ephemeral_ns.keeping import Kept, keep_if_wanted, kept
 from pytest_ephemeral_ns.provision import Record, Sweep, sweep, wait_deleted
-from pytest_ephemeral_ns.reap import leftovers, survey
 from pytest_ephemeral_ns.rules.naming import WORKER
 from pytest_ephemeral_ns.rules.retention import is_kept
 
@@ -32,12 +31,12 @@ def finish(run: Run) -> Ending:
     Returns:
         What the sweep did, what is kept, and every warning of every process of the run.
     """
-    swept, stays, over = Sweep(), [], 0
+    swept, stays, over = Sweep(), [], ""
     try:
         if run.touched:
             swept = _swept(run)
             stays = kept(run)
-            over = _leftovers_of_others(run)
+            over = run.leaked
             _give_back(run, stays)
     except EphemeralNsError as error:
         run.warn(str(error))
@@ -55,25 +54,14 @@ class Ending:
     sweep: Sweep
     kept: tuple[Kept, ...]
     warnings: tuple[str, ...]
-    leftovers: int
+    leftovers: str
 
     def lines(self) -> list[str]:
         """Return it as lines for a terminal."""
         swept = [f"swept: {name} (its process did not release it)" for name in self.sweep.deleted]
         stays = [line for one in self.kept for line in one.lines()]
-        over = [f"leaked: {self.leftovers} namespaces of earlier runs are over; → ephemeral-ns reap --once"]
-        swept += over if self.leftovers else []
+        swept += [self.leftovers] if self.leftovers else []
         return [*swept, *stays, *(f"warning: {text}" for text in (*self.warnings, *self.sweep.warnings))]
-
-
-def _leftovers_of_others(run: Run) -> int:
-    """Count what earlier runs left behind; where looking is not allowed, there is nothing to say."""
-    if run.cluster.started:
-        return 0
-    try:
-        return len([*leftovers(survey(run.api))])
-    except EphemeralNsError:
-        return 0
 
 
 def _swept(run: Run) -> Sweep:

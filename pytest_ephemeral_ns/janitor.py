@@ -27,7 +27,13 @@ _KNOWN = frozenset(
 
 
 def clean(
-    api: Api, *, say: Say, dry_run: bool = False, namespaces_only: bool = False, now: datetime | None = None
+    api: Api,
+    *,
+    say: Say,
+    dry_run: bool = False,
+    namespaces_only: bool = False,
+    run: str = "",
+    now: datetime | None = None,
 ) -> Pass:
     """Delete what is over: namespaces, then what was made outside them, and heartbeats that nobody gives any more.
 
@@ -36,6 +42,7 @@ def clean(
         say: called with one line for each deletion, before it; a dry run says the same.
         dry_run: whether to delete nothing.
         namespaces_only: whether to leave alone what is outside namespaces.
+        run: only what belongs to this run.
         now: judge as at this moment; the API server's own time if ``None``.
 
     Returns:
@@ -48,11 +55,11 @@ def clean(
         >>> clean(api, say=print, dry_run=True).beside  # doctest: +SKIP
         ['ClusterRole/reader-shop-gw0: its namespace shop-gw0 is gone']
     """
-    done = reap(api, say=say, dry_run=dry_run, now=now)
+    done = reap(api, say=say, dry_run=dry_run, selector=f"{RUN}={run}" if run else "", now=now)
     moment = now or datetime.fromtimestamp(api.server_time, timezone.utc)
     _remove_heartbeats(api, done, moment, say, dry_run)
     if not namespaces_only:
-        _remove_outside(api, done, moment, say, dry_run)
+        _remove_outside(api, done, run, moment, say, dry_run)
     return done
 
 
@@ -71,7 +78,7 @@ def _remove_heartbeats(api: Api, done: Pass, now: datetime, say: Say, dry_run: b
             done.notes.append(f"left {clause}: {error.summary}")
 
 
-def _remove_outside(api: Api, done: Pass, now: datetime, say: Say, dry_run: bool) -> None:
+def _remove_outside(api: Api, done: Pass, run: str, now: datetime, say: Say, dry_run: bool) -> None:
     from pytest_ephemeral_ns.kube.discovery import Discovery
 
     living = _living(done, now)
@@ -89,7 +96,7 @@ def _remove_outside(api: Api, done: Pass, now: datetime, say: Say, dry_run: bool
 
     refused: list[str] = []
     try:
-        found = find_outside(api, Discovery(api), wanted=wanted, refused=refused)
+        found = find_outside(api, Discovery(api), run=run, wanted=wanted, refused=refused)
     except EphemeralNsError as error:
         done.notes.append(f"what is outside namespaces could not be looked at: {error.summary}")
         return

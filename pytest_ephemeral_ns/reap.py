@@ -116,15 +116,18 @@ def survey(api: Api, *, selector: str = "", now: datetime | None = None) -> Surv
     """
     from pytest_ephemeral_ns.kube.api import METADATA_LIST
 
-    wanted = ",".join(part for part in (OURS, selector) if part)
     # Names and labels only: a thousand namespaces are about a megabyte.
-    items = list(api.list(NAMESPACES, label_selector=wanted, accept=METADATA_LIST))
+    items = list(api.list(NAMESPACES, label_selector=_ours(selector), accept=METADATA_LIST))
     # After the namespaces: a heartbeat that comes in between saves its run.
     leases, notes = _leases(api) if items else ((), [])
     heartbeats = heartbeats_of(leases)
     now = now or datetime.fromtimestamp(api.server_time, timezone.utc)
     found = sorted((_judged(item, now, heartbeats) for item in items), key=lambda one: one.name)
     return Survey(tuple(found), tuple(notes), leases)
+
+
+def _ours(selector: str) -> str:
+    return ",".join(part for part in (OURS, selector) if part)
 
 
 def names(api: Api, *, limit: int) -> Iterator[str]:
@@ -273,10 +276,32 @@ class _Trace:
             self._notes.append(f"no event for {one.name}: {error.summary}")
 
 
-def leftovers(found: Survey) -> Iterator[Found]:
-    """Yield what should be gone: the start of a run warns of it.
+def count_leaked(api: Api, *, selector: str = "", now: datetime | None = None) -> int:
+    """Count what earlier runs left and what should be gone: expired, of a dead run, or stuck on its way out.
+
+    One request, as long as nothing has expired; a second one tells whether the runs of what has expired are alive.
 
     Args:
-        found: from :func:`survey`.
+        api: the API server.
+        selector: a label selector that narrows it.
+        now: see :func:`survey`.
+
+    Raises:
+        ApiError: namespaces cannot be listed.
+
+    Example:
+        >>> count_leaked(api)  # doctest: +SKIP
+        3
     """
-    return (one for one in found.found if one.verdict.take or one.verdict.state == "stuck")
+    from pytest_ephemeral_ns.kube.api import METADATA_LIST
+
+    items = list(api.list(NAMESPACES, label_selector=_ours(selector), accept=METADATA_LIST))
+    now = now or datetime.fromtimestamp(api.server_time, timezone.utc)
+    if not any(_is_over(judge(item, now=now, heartbeats={})) for item in items):
+        return 0
+    heartbeats = heartbeats_of(_leases(api)[0])
+    return sum(_is_over(judge(item, now=now, heartbeats=heartbeats)) for item in items)
+
+
+def _is_over(verdict: Verdict) -> bool:
+    return verdict.take or verdict.state == "stuck"

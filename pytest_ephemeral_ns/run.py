@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __tracebackhide__ = True
 ALPHABET = "bcdfghjkmnpqrstvwxz23456789"  # no vowels, so no words; nothing that looks like another character
 SHOWN = ("provider", "name", "nodes", "version", "started", "error")  # of the cluster; the rest is credentials
+LEAK_TIMEOUT = 5.0  # seconds; a run must not wait for a look at others
 LOCK_TIMEOUT = 1800.0  # a first build of the binaries takes minutes, and the others wait for it
 
 
@@ -143,6 +144,31 @@ class Run:
         except EphemeralNsError as error:
             return {"error": error.summary, "evidence": list(error.evidence), "command": error.command}
         return cluster.to_dict()
+
+    def _look_for_leaks(self, told: Mapping[str, Any]) -> None:
+        """Warn of what earlier runs left; where that may not be looked at, or takes long, nothing is said."""
+        from pytest_ephemeral_ns.clusters.cluster import Cluster
+        from pytest_ephemeral_ns.kube.api import Api
+        from pytest_ephemeral_ns.reap import count_leaked
+
+        if told.get("started") or "error" in told:
+            return
+        cluster = Cluster.from_dict(told)
+        try:
+            with Api(cluster.connection, timeout=LEAK_TIMEOUT) as api:
+                count = count_leaked(api)
+        except EphemeralNsError:
+            return
+        if count:
+            what = "1 namespace of an earlier run is" if count == 1 else f"{count} namespaces of earlier runs are"
+            line = f"leaked: {what} over and still there → ephemeral-ns reap --once {cluster.access}"
+            self.progress(line)
+            self.write("leaked", {"text": line})
+
+    @property
+    def leaked(self) -> str:
+        """What was said about earlier runs when this one began; empty if they left nothing."""
+        return str((self.read("leaked") or {}).get("text", ""))
 
     def _load_images(self, cluster: Cluster) -> None:
         from pytest_ephemeral_ns.clusters.choose import close_cluster

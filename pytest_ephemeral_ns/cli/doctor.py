@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Literal
 from pytest_ephemeral_ns.cli.screen import FAILED, OK, Commands, add_output, print_json, print_table, say
 from pytest_ephemeral_ns.cli.target import Target, add_target, find_target
 from pytest_ephemeral_ns.errors import EphemeralNsError
+from pytest_ephemeral_ns.rules.permissions import ACCOUNT, Right, account
 
 if TYPE_CHECKING:
     from pytest_ephemeral_ns.kube.api import Api
 
 State = Literal["ok", "missing", "problem"]
+_AT_ONCE = 8
 QUICK = 20.0  # seconds for a program to say its version
 
 
@@ -63,47 +65,29 @@ PROGRAMS = (
 )
 COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 
-# Verb, resource, group, subresource, what for. Asked for all namespaces, because those of a run do not exist yet.
-REQUIRED = (
-    ("create", "namespaces", "", "", "a namespace for each worker"),
-    ("get", "namespaces", "", "", "looking at it"),
-    ("delete", "namespaces", "", "", "removing it"),
-)
-USEFUL = (
-    ("list", "namespaces", "", "", "sweep, list and reap"),
-    ("watch", "namespaces", "", "", "--ephemeral-ns-wait-deleted"),
-    ("patch", "namespaces", "", "", "keep and extend"),
-    ("get", "serviceaccounts", "", "", "waiting until the namespace is usable"),
-    ("watch", "configmaps", "", "", "waiting until the namespace is usable"),
-    ("create", "serviceaccounts", "", "", "credentials for one namespace only"),
-    ("create", "serviceaccounts", "", "token", "credentials for one namespace only"),
-    ("create", "roles", "rbac.authorization.k8s.io", "", "credentials for one namespace only"),
-    ("create", "rolebindings", "rbac.authorization.k8s.io", "", "credentials for one namespace only"),
-    ("patch", "deployments", "apps", "", "deploying"),
-    ("patch", "services", "", "", "deploying"),
-    ("patch", "secrets", "", "", "deploying, also by Helm"),
-    ("watch", "pods", "", "", "waiting until they are ready"),
-    ("watch", "events", "", "", "saying why they are not"),
-    ("watch", "endpointslices", "discovery.k8s.io", "", "waiting for Services"),
-    ("get", "pods", "", "log", "logs in reports"),
-    ("create", "pods", "", "exec", "exec and shell"),
-    ("create", "pods", "", "portforward", "url and port_forward"),
-    ("create", "jobs", "batch", "", "run"),
-    ("create", "leases", "coordination.k8s.io", "", "the heartbeat that tells a dead run from a live one"),
-    ("list", "leases", "coordination.k8s.io", "", "reap: telling a dead run from a live one"),
-)
-
 
 def declare(commands: Commands) -> None:
     """Add ``doctor``."""
     help = "what works here, what is missing; exit code 1 if no test could run"
     parser = commands.add_parser("doctor", help=help, description=help, allow_abbrev=False)
+    rbac = parser.add_argument_group("an account for CI")
+    rbac.add_argument(
+        "--print-rbac", action="store_true", help="print manifests of an account that may do what a run does, and end"
+    )
+    rbac.add_argument("--account", default=ACCOUNT, metavar="NAME", help=f"default: {ACCOUNT}")
+    rbac.add_argument("--namespace", default="default", metavar="NAME", help="where it lives; default: default")
     add_target(parser)
     add_output(parser, "json")
     parser.set_defaults(handler=_doctor)
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
+    if arguments.print_rbac:
+        import yaml
+
+        objects = account(name=arguments.account, namespace=arguments.namespace)
+        say(yaml.safe_dump_all(objects, sort_keys=False).rstrip("\n"))
+        return OK
     findings = [*_programs(), *_ways_to_a_cluster(), *_cluster(arguments)]
     if arguments.output:
         print_json([asdict(finding) for finding in findings])
@@ -205,23 +189,34 @@ def _cluster(arguments: argparse.Namespace) -> Iterator[Finding]:
 
 
 def _rights(target: Target) -> Iterator[Finding]:
-    from pytest_ephemeral_ns.kube.api import Api
+    """Ask for every right in the table, some at a time: a cluster may be far away."""
+    from concurrent.futures import ThreadPoolExecutor
 
-    with Api(target.connection) as api:
-        yield from (_right(api.can, right, "problem") for right in REQUIRED)
-        yield from (_right(api.can, right, "missing") for right in USEFUL)
+    from pytest_ephemeral_ns.kube.api import Api
+    from pytest_ephemeral_ns.rules.permissions import JANITOR_RIGHTS, RUN_RIGHTS
+
+    with Api(target.connection) as api, ThreadPoolExecutor(_AT_ONCE) as pool:
+        yield from pool.map(lambda right: _right(api.can, right, "rights of a run"), RUN_RIGHTS)
+        yield from pool.map(lambda right: _right(api.can, right, "rights of reap"), JANITOR_RIGHTS)
         yield _network_policy(api)
 
 
-def _right(can: Callable[..., tuple[bool, str]], right: tuple[str, str, str, str, str], otherwise: State) -> Finding:
-    verb, resource, group, subresource, purpose = right
-    name = f"{resource}/{subresource}" if subresource else resource
-    what = f"{verb} {name}{f'.{group}' if group else ''}"
+def _right(can: Callable[..., tuple[bool, str]], right: Right, area: str) -> Finding:
+    """Ask for all namespaces, because those of a run do not exist yet."""
+    otherwise: State = "problem" if right.needed and area == "rights of a run" else "missing"
+    lacking: dict[str, list[str]] = {}
     try:
-        allowed, why = can(verb, resource, group=group, subresource=subresource)
+        for verb, resource, subresource in right.single():
+            for name in right.names or ("",):
+                allowed, _ = can(verb, resource, group=right.group, subresource=subresource, name=name)
+                if not allowed:
+                    lacking.setdefault(f"{resource}/{subresource}" if subresource else resource, []).append(verb)
     except EphemeralNsError as error:
-        return Finding("rights", what, otherwise, f"could not be asked: {error.summary}", purpose)
-    return Finding("rights", what, "ok" if allowed else otherwise, "yes" if allowed else f"no {why}".strip(), purpose)
+        return Finding(area, right.what, otherwise, f"could not be asked: {error.summary}", right.purpose)
+    if not lacking:
+        return Finding(area, right.what, "ok", "yes", right.purpose)
+    denied = "; ".join(f"{', '.join(verbs)} {name}" for name, verbs in lacking.items())
+    return Finding(area, right.what, otherwise, f"no: {denied}", f"for {right.purpose}; without it {right.without}")
 
 
 def _network_policy(api: Api) -> Finding:

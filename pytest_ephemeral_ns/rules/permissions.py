@@ -20,6 +20,10 @@ RBAC = "rbac.authorization.k8s.io"
 ACCOUNT = f"{MANAGER}-ci"
 _READ = ("get", "list", "watch")
 _WRITE = ("create", "update", "patch", "delete")
+_CREDENTIALS = "`ns.kubeconfig`, `ns.env`, Helm: credentials for one namespace only"
+_OWN_RIGHTS = "they get the run's own rights, and a line in the log says so"
+_DEPLOYING = "deploying manifests and charts, waiting, diagnosing"
+_NO_DEPLOY = "the deploy fails at the object, with the server's own words; the report names what could not be had"
 _VERBS = (*_READ, *_WRITE, "bind")
 
 
@@ -53,7 +57,8 @@ class Right:
     def what(self) -> str:
         """Return it in one line for people."""
         suffix = f".{self.group}" if self.group else ""
-        what = f"{', '.join(self.verbs)} {', '.join(f'{name}{suffix}' for name in self.resources)}"
+        verbs = {_READ: "read", _READ + _WRITE: "read and write"}.get(self.verbs, ", ".join(self.verbs))
+        what = f"{verbs} {', '.join(f'{name}{suffix}' for name in self.resources)}"
         return f"{what} ({', '.join(self.names)})" if self.names else what
 
     def single(self) -> Iterator[tuple[str, str, str]]:
@@ -112,35 +117,35 @@ RUN_RIGHTS: tuple[Right, ...] = (
     Right(
         ("create",),
         ("serviceaccounts", "serviceaccounts/token"),
-        "`ns.kubeconfig`, `ns.env`, Helm: credentials for one namespace only",
-        "they get the run's own rights, and a line in the log says so",
+        _CREDENTIALS,
+        _OWN_RIGHTS,
     ),
-    Right(("create",), ("roles", "rolebindings"), "the same", "the same", RBAC),
+    Right(("create",), ("roles", "rolebindings"), _CREDENTIALS, _OWN_RIGHTS, RBAC),
     Right(
         ("bind",),
         ("clusterroles",),
-        "the same: nobody may hand on rights that they do not have",
-        "the same, unless the account is an administrator",
+        f"{_CREDENTIALS} (nobody may hand on rights that they do not have)",
+        f"{_OWN_RIGHTS}; an administrator does not need it",
         RBAC,
         ("edit",),
     ),
     Right(
         _READ + _WRITE,
         ("configmaps", "secrets", "services", "serviceaccounts", "persistentvolumeclaims", "pods"),
-        "deploying manifests and charts (Helm keeps its releases in Secrets), waiting, diagnosing",
-        "the deploy fails at the object, with the server's own words; the report names what could not be had",
+        f"{_DEPLOYING} (Helm keeps its releases in Secrets)",
+        _NO_DEPLOY,
     ),
     Right(
         _READ + _WRITE,
         ("deployments", "statefulsets", "daemonsets", "replicasets"),
-        "the same",
-        "the same",
+        _DEPLOYING,
+        _NO_DEPLOY,
         "apps",
     ),
-    Right(_READ + _WRITE, ("jobs", "cronjobs"), "the same, and `ns.run`", "the same", "batch"),
-    Right(_READ + _WRITE, ("ingresses", "networkpolicies"), "the same", "the same", "networking.k8s.io"),
-    Right(_READ + _WRITE, ("horizontalpodautoscalers",), "the same", "the same", "autoscaling"),
-    Right(_READ + _WRITE, ("poddisruptionbudgets",), "the same", "the same", "policy"),
+    Right(_READ + _WRITE, ("jobs", "cronjobs"), f"{_DEPLOYING}; `ns.run`", _NO_DEPLOY, "batch"),
+    Right(_READ + _WRITE, ("ingresses", "networkpolicies"), _DEPLOYING, _NO_DEPLOY, "networking.k8s.io"),
+    Right(_READ + _WRITE, ("horizontalpodautoscalers",), _DEPLOYING, _NO_DEPLOY, "autoscaling"),
+    Right(_READ + _WRITE, ("poddisruptionbudgets",), _DEPLOYING, _NO_DEPLOY, "policy"),
     Right(
         (*_READ, "create", "patch"),
         ("resourcequotas", "limitranges"),
@@ -170,7 +175,7 @@ RUN_RIGHTS: tuple[Right, ...] = (
     Right(
         ("get", "create"),
         ("pods/portforward",),
-        "`ns.url`, `ns.port_forward` (the same)",
+        "`ns.url`, `ns.port_forward` (get and create for the same reason)",
         "they fail with the server's own words",
     ),
 )

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from pytest_ephemeral_ns.cli import main
+from pytest_ephemeral_ns.rules.retention import HEARTBEAT
 
 FAR = """
 apiVersion: v1
@@ -88,7 +89,11 @@ def test_cluster_status_and_kubeconfig_without_any(nowhere: Path, capsys: pytest
 def test_the_cronjob_has_no_right_that_it_does_not_use(nowhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["reap", "--print-cronjob"]) == 2
     capsys.readouterr()
-    assert main(["reap", "--print-cronjob", "--image", "example.com/janitor:1", "--schedule", "0 * * * *"]) == 0
+    command = ["reap", "--print-cronjob", "--image", "example.com/janitor:1", "--schedule", "0 * * * *"]
+    assert main(command) == 0
+    [role] = [obj for obj in yaml.safe_load_all(capsys.readouterr().out) if obj["kind"] == "ClusterRole"]
+    assert any("clusterroles" in rule["resources"] for rule in role["rules"])
+    assert main([*command, "--namespaces-only"]) == 0
     objects = {obj["kind"]: obj for obj in yaml.safe_load_all(capsys.readouterr().out)}
     job = objects["CronJob"]["spec"]
     assert job["schedule"] == "0 * * * *"
@@ -100,8 +105,21 @@ def test_the_cronjob_has_no_right_that_it_does_not_use(nowhere: Path, capsys: py
         ("namespaces", "list"),
         ("namespaces", "delete"),
         ("leases", "list"),
+        ("leases", "delete"),
         ("events", "create"),
     }
+    [delete] = [rule for rule in rules if rule["resources"] == ["leases"] and "delete" in rule["verbs"]]
+    assert delete["resourceNames"] == [HEARTBEAT]
+    assert "--namespaces-only" in pod["containers"][0]["args"]
+
+
+def test_the_account_for_ci_is_printed(nowhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--print-rbac", "--account", "tests", "--namespace", "ci"]) == 0
+    account, role, binding = yaml.safe_load_all(capsys.readouterr().out)
+    assert account["metadata"] == {"name": "tests", "namespace": "ci"}
+    assert binding["roleRef"]["name"] == role["metadata"]["name"] == "tests"
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "tests", "namespace": "ci"}]
+    assert not any("*" in part for rule in role["rules"] for key in rule for part in rule[key])
 
 
 def test_nobody_reading_on_is_no_traceback(nowhere: Path) -> None:

@@ -52,7 +52,13 @@ def test_doctor_finds_no_problem(control_plane: Any, capsys: pytest.CaptureFixtu
     target = ["--kubeconfig", str(control_plane.kubeconfig)]
     assert main(["doctor", *target]) == 0
     out = capsys.readouterr().out
-    for part in ("programs", "ways to a cluster", "create namespaces", "no problem found", control_plane.version):
+    for part in (
+        "programs",
+        "ways to a cluster",
+        "create, delete namespaces",
+        "no problem found",
+        control_plane.version,
+    ):
         assert part in out
     assert main(["doctor", *target, "-o", "json"]) == 0
     findings = json.loads(capsys.readouterr().out)
@@ -76,8 +82,8 @@ def test_doctor_says_what_may_not_be_done(
     kubeconfig = write_kubeconfig(nobody, tmp_path / "kubeconfig")
     assert main(["doctor", "--kubeconfig", str(kubeconfig), "--context", "nobody", "-o", "json"]) == 1
     findings = {finding["what"]: finding for finding in json.loads(capsys.readouterr().out)}
-    assert findings["create namespaces"]["state"] == "problem"
-    assert findings["create pods/exec"]["state"] == "missing"
+    assert findings["create, delete namespaces"]["state"] == "problem"
+    assert findings["get, create pods/exec"]["state"] == "missing"
 
 
 def test_doctor_names_a_cluster_that_does_not_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -91,7 +91,7 @@ def test_list_shows_what_is_ours(here: Here, capsys: pytest.CaptureFixture[str])
     assert here("list", "--run", here.run_id) == 0
     out = capsys.readouterr().out
     heading, row = out.splitlines()
-    assert heading.split() == ["NAME", "STATE", "AGE", "EXPIRES", "OWNER", "REF", "REASON"]
+    assert heading.split() == ["NAME", "STATE", "AGE", "EXPIRES", "PODS", "CPU", "MEMORY", "OWNER", "REF", "REASON"]
     assert row.split()[:2] == [name, "active"]
     assert "ada" in row
     assert "pr42" in row

@@ -13,7 +13,7 @@ import pytest
 from pytest_ephemeral_ns.connection import Connection
 from pytest_ephemeral_ns.heartbeat import Heart
 from pytest_ephemeral_ns.kube.api import Api
-from pytest_ephemeral_ns.reap import Pass, leftovers, look_at, reap, survey
+from pytest_ephemeral_ns.reap import Pass, count_leaked, look_at, reap, survey
 from pytest_ephemeral_ns.rules import naming
 from pytest_ephemeral_ns.rules.identity import Identity
 from pytest_ephemeral_ns.rules.retention import HEARTBEAT, heartbeat_lease, keep_patch
@@ -172,11 +172,20 @@ def test_a_deletion_leaves_an_event_that_outlives_the_namespace(janitor: Janitor
     assert event["message"] == "expired 1h ago (owner ada)"
 
 
-def test_leftovers_are_what_should_be_gone(janitor: Janitor) -> None:
-    janitor.make("short")
+def test_what_earlier_runs_leaked_is_counted_with_one_request_or_two(janitor: Janitor) -> None:
+    alive = janitor.make("short")
     janitor.make("long", expires=4 * HOUR)
-    seen = survey(janitor.api, selector=janitor.selector, now=janitor.now + 2 * HOUR)
-    assert [one.name for one in leftovers(seen)] == [f"short-{janitor.run_id}"]
+
+    def count(later: timedelta) -> tuple[int, int]:
+        before = janitor.api.requests
+        found = count_leaked(janitor.api, selector=janitor.selector, now=janitor.now + later)
+        return found, janitor.api.requests - before
+
+    assert count(timedelta()) == (0, 1)
+    assert count(2 * HOUR) == (1, 2)
+    assert count(5 * HOUR) == (2, 2)
+    janitor.beat(alive, ago=-5 * HOUR)
+    assert count(5 * HOUR) == (0, 2)
 
 
 def _until(condition: Callable[[], Any]) -> Any:
