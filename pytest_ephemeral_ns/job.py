@@ -15,6 +15,7 @@ from pytest_ephemeral_ns.errors import EphemeralNsError, WaitFailed
 from pytest_ephemeral_ns.kube.logs import follow_logs
 from pytest_ephemeral_ns.ready import wait_ready
 from pytest_ephemeral_ns.rules.objects import Ref
+from pytest_ephemeral_ns.rules.pods import pinned
 
 if TYPE_CHECKING:
     from pytest_ephemeral_ns.deadline import Deadline
@@ -35,6 +36,7 @@ def run_job(
     *,
     env: Mapping[str, str],
     deadline: Deadline,
+    nodes: Mapping[str, Any] | None = None,
     write: Callable[[str], object] | None = None,
 ) -> int:
     """Run a command as a Job, stream its log, and return its exit code.
@@ -47,6 +49,7 @@ def run_job(
         command: program and arguments.
         env: environment variables.
         deadline: when it must have ended.
+        nodes: ``node_selector`` and ``tolerations``, see :func:`~pytest_ephemeral_ns.rules.pods.pinned`.
         write: gets the log, line by line with line ends; default: standard output.
 
     Returns:
@@ -60,7 +63,8 @@ def run_job(
         >>> run_job(api, watcher, "shop", "busybox:1.36", ["true"], env={}, deadline=deadline)  # doctest: +SKIP
         0
     """
-    job = api.create(f"/apis/batch/v1/namespaces/{namespace}/jobs", _job(image, command, env))
+    wanted = _job(image, command, env)
+    job = api.create(f"/apis/batch/v1/namespaces/{namespace}/jobs", pinned(wanted, **nodes) if nodes else wanted)
     ref = Ref.of(job)
     pods = f"/api/v1/namespaces/{namespace}/pods"
     store = watcher.follow(pods, label_selector=f"batch.kubernetes.io/job-name={ref.name}")

@@ -11,8 +11,9 @@ from types import MappingProxyType
 from typing import Literal
 
 Kind = Literal[
-    "switch", "choice", "text", "duration", "count", "file", "folder", "list", "sources", "files", "images", "reports"
-]
+    "switch", "choice", "text", "duration", "count", "quantity", "file", "folder",
+    "list", "sources", "files", "images", "reports",
+]  # fmt: skip
 LISTS: frozenset[Kind] = frozenset({"list", "sources", "files", "images", "reports"})
 
 
@@ -22,7 +23,8 @@ class Knob:
 
     Args:
         name: field of ``settings.Settings``; ``"kind_image"`` is ``--ephemeral-ns-kind-image``.
-        kind: how its text is read and checked; ``sources`` and ``files`` are lists of paths that must exist.
+        kind: how its text is read and checked; ``sources`` and ``files`` are lists of paths that must exist, a
+            ``quantity`` is one of Kubernetes (``"500m"``, ``"64Gi"``) or ``"none"``.
         default: its default, written as a user would.
         meaning: one sentence for ``--help`` and the README.
         choices: the words that a ``choice`` allows.
@@ -59,6 +61,25 @@ class Knob:
         """The environment variable."""
         return self.ini.upper()
 
+
+# Name, default and meaning of what bounds a namespace, in the words of ResourceQuota and LimitRange. They stop what
+# runs away and are no budget: an ordinary chart must never meet them. Containers get no limits that they do not ask
+# for: one with a request above a default limit would be refused, and one that is throttled is slow by chance.
+_BOUNDS = (
+    ("quota_pods", "200", "quota: pods at once"),
+    ("quota_requests_cpu", "64", "quota: requests.cpu of all pods together"),
+    ("quota_requests_memory", "256Gi", "quota: requests.memory of all pods together"),
+    ("quota_limits_cpu", "none", "quota: limits.cpu of all pods together; every container needs a limit then"),
+    ("quota_limits_memory", "none", "quota: limits.memory of all pods together; every container needs a limit then"),
+    ("quota_requests_storage", "1Ti", "quota: requests.storage of all claims together"),
+    ("quota_persistentvolumeclaims", "100", "quota: claims"),
+    ("quota_services_loadbalancers", "10", "quota: Services of type LoadBalancer"),
+    ("quota_services_nodeports", "50", "quota: node ports"),
+    ("container_requests_cpu", "10m", "requests.cpu of a container that says nothing"),
+    ("container_requests_memory", "32Mi", "requests.memory of a container that says nothing"),
+    ("container_limits_cpu", "none", "limits.cpu of a container that says nothing"),
+    ("container_limits_memory", "none", "limits.memory of a container that says nothing"),
+)
 
 KNOBS: tuple[Knob, ...] = (
     Knob(
@@ -108,6 +129,57 @@ KNOBS: tuple[Knob, ...] = (
         "image archive or local image to load into an embedded or kind cluster first (repeatable)",
         metavar="FILE|IMAGE",
     ),
+    Knob(
+        "policy",
+        "choice",
+        "standard",
+        "guard rails: none, standard (ResourceQuota and LimitRange), isolated (and the network closed)",
+        ("none", "standard", "isolated"),
+    ),
+    Knob(
+        "shared_service",
+        "list",
+        "",
+        "policy isolated: a namespace that may still be reached (repeatable)",
+        metavar="NAMESPACE",
+    ),
+    Knob(
+        "ingress_namespace",
+        "list",
+        "",
+        "policy isolated: a namespace of an ingress controller, which may come in (repeatable)",
+        metavar="NAMESPACE",
+    ),
+    Knob(
+        "isolated_api_server",
+        "choice",
+        "open",
+        "policy isolated: whether pods reach the API server",
+        ("open", "closed"),
+    ),
+    Knob(
+        "pull_secret",
+        "list",
+        "",
+        "registry Secret to copy in and attach to the default ServiceAccount (repeatable)",
+        metavar="NAMESPACE/NAME",
+    ),
+    Knob(
+        "pod_security",
+        "choice",
+        "none",
+        "Pod Security level of the namespace, as its label; none leaves it to the cluster",
+        ("none", "privileged", "baseline", "restricted"),
+    ),
+    Knob("node_selector", "list", "", "label of the nodes for all pods deployed (repeatable)", metavar="KEY=VALUE"),
+    Knob(
+        "toleration",
+        "list",
+        "",
+        "taint that all pods deployed tolerate, as kubectl taint writes it (repeatable)",
+        metavar="KEY=VALUE:EFFECT",
+    ),
+    *(Knob(name, "quantity", default, meaning, metavar="QUANTITY") for name, default, meaning in _BOUNDS),
     Knob("timeout", "duration", "5m", "one deadline for a namespace to become ready", metavar="DURATION"),
     Knob("ttl", "duration", "2h", "when the reaper may take a namespace that nobody released", metavar="DURATION"),
     Knob("wait_deleted", "switch", "off", "at the end, wait until deletion is verified"),

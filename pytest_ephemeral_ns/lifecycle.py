@@ -20,6 +20,7 @@ from pytest_ephemeral_ns.ending import finish
 from pytest_ephemeral_ns.errors import EphemeralNsError, UsageError
 from pytest_ephemeral_ns.evidence import note_failure, take_evidence, tell_error, told_error
 from pytest_ephemeral_ns.facts import identity
+from pytest_ephemeral_ns.guarding import Guard
 from pytest_ephemeral_ns.keeping import keep_if_wanted
 from pytest_ephemeral_ns.namespace import Namespace, Setting, Source
 from pytest_ephemeral_ns.provision import (
@@ -27,7 +28,6 @@ from pytest_ephemeral_ns.provision import (
     Record,
     create_namespace,
     delete_namespace,
-    wait_usable,
 )
 from pytest_ephemeral_ns.run import Run, Seat
 from pytest_ephemeral_ns.settings import BY_NAME, Settings, load
@@ -39,12 +39,13 @@ Deploy = Callable[[Namespace], Any]
 
 
 @contextmanager
-def provisioned(run: Run, deploy: Deploy) -> Iterator[Namespace]:
+def provisioned(run: Run, deploy: Deploy, policy: str | None = None) -> Iterator[Namespace]:
     """Give a namespace for the length of a block: created, usable, deployed, ready; then released.
 
     Args:
         run: the run that it belongs to.
         deploy: fills the namespace and waits; when it failed for good once, it is not tried again in this process.
+        policy: guard rails of this namespace; default: what the settings say.
 
     Yields:
         The handle.
@@ -53,9 +54,10 @@ def provisioned(run: Run, deploy: Deploy) -> Iterator[Namespace]:
         EphemeralNsError: it could not be created, deployed or made ready; what was created is released.
     """
     run.raise_if_known(deploy)
+    guard = Guard.of(run.settings, policy)
     namespace = _reused(run) if run.settings.reuse else _provision(run, run.seat.worker_id, run.next_extra())
     try:
-        _fill(run, namespace, deploy)
+        _fill(run, namespace, guard, deploy)
         yield namespace
     except BaseException as error:
         take_evidence(namespace, error, run.settings.diagnostics)
@@ -76,23 +78,24 @@ def _reused(run: Run) -> Namespace:
     return _handle(run, Record(found["name"], found["uid"]), run.seat.worker_id, deadline)
 
 
-def _fill(run: Run, namespace: Namespace, deploy: Deploy) -> None:
+def _fill(run: Run, namespace: Namespace, guard: Guard, deploy: Deploy) -> None:
     try:
-        _make_ready(run, namespace, deploy)
+        _make_ready(run, namespace, guard, deploy)
     except EphemeralNsError as error:
         run.learn(deploy, error)
         raise
 
 
-def _make_ready(run: Run, namespace: Namespace, deploy: Deploy) -> None:
+def _make_ready(run: Run, namespace: Namespace, guard: Guard, deploy: Deploy) -> None:
     with run.timeline.span("usable", namespace.name):
-        wait_usable(run.api, namespace.name, namespace.deadline)
+        guard.prepare(run.api, namespace.name, run.seat.run_id, namespace.deadline, warn=run.warn)
     deploy(namespace)
     run.timeline.mark("ready", namespace.name)
 
 
 def _provision(run: Run, worker_id: str, extra: str) -> Namespace:
     from pytest_ephemeral_ns.rules import naming
+    from pytest_ephemeral_ns.rules.guardrails import pod_security_labels
 
     settings, seat = run.settings, run.seat
     deadline = Deadline.after(settings.timeout)
@@ -101,7 +104,7 @@ def _provision(run: Run, worker_id: str, extra: str) -> Namespace:
         tail = "-".join(part for part in (extra, more) if part)
         return naming.namespace_name(settings.name, run.identity, run=seat.run_id[:4], worker=worker_id, extra=tail)
 
-    labels = naming.labels_of(
+    labels = pod_security_labels(settings.pod_security) | naming.labels_of(
         run.identity, run_id=seat.run_id, worker_id=worker_id, scope=settings.scope, owner=run.identity.actor
     )
     annotations = naming.annotations_of(run.identity, expires=_expiry(settings.ttl), created_by=_host())
@@ -124,6 +127,7 @@ def _handle(run: Run, record: Record, worker_id: str, deadline: Deadline) -> Nam
         directory=run.directory,
         timeline=run.timeline,
         progress=lambda line: run.progress(f"{worker_id} {record.name}: {line}"),
+        warn=run.warn,
     )
     return Namespace(record.name, record.uid, setting, deadline)
 
@@ -201,7 +205,7 @@ def _make_shared(run: Run, deploy: Deploy) -> dict[str, Any]:
     try:
         namespace = _provision(run, "shared", "")
         try:
-            _make_ready(run, namespace, deploy)
+            _make_ready(run, namespace, Guard.of(run.settings), deploy)
         except BaseException as error:
             take_evidence(namespace, error, run.settings.diagnostics)
             note_failure(run.timeline, namespace, error)
@@ -253,9 +257,11 @@ def check(settings: Settings) -> None:
     """
     from pytest_ephemeral_ns.deploy import plan
     from pytest_ephemeral_ns.rules.naming import check_template
+    from pytest_ephemeral_ns.rules.pods import node_choice
 
     check_template(settings.name)
-    plan(settings.deploy, helm_values=settings.helm_values, helm_set=settings.helm_set)
+    nodes = node_choice(settings.node_selector, settings.toleration)
+    plan(settings.deploy, helm_values=settings.helm_values, helm_set=settings.helm_set, **nodes)
 
 
 @contextmanager

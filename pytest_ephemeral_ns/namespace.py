@@ -55,6 +55,7 @@ class Setting:
         directory: private folder of the run on this machine; kubeconfigs are written there.
         timeline: where it is written down when what happened.
         progress: told a line when something that takes long goes on.
+        warn: told what is no error and worth knowing; said once, at the end of the run.
     """
 
     cluster: Cluster
@@ -66,6 +67,7 @@ class Setting:
     directory: Path
     timeline: Timeline
     progress: Callable[[str], None]
+    warn: Callable[[str], None]
 
 
 @dataclass
@@ -312,13 +314,22 @@ class Namespace:
                 deadline=deadline,
                 kubeconfig=lambda: self._setting.cluster.kubeconfig,
                 labels=self._object_labels(),
+                **self._nodes(),
                 **how,
             )
             row["count"] = len(deployed.refs)
+        for warning in deployed.warnings:
+            self._setting.warn(warning)
         with self._lock:
             self._state.applied.extend(ref for ref in deployed.refs if ref not in self._state.applied)
             self._state.releases.extend(deployed.releases)
         return deployed
+
+    def _nodes(self) -> dict[str, Any]:
+        from pytest_ephemeral_ns.rules.pods import node_choice
+
+        settings = self._setting.settings
+        return node_choice(settings.node_selector, settings.toleration)
 
     def _object_labels(self) -> dict[str, str]:
         from pytest_ephemeral_ns.rules.naming import RUN
@@ -449,8 +460,9 @@ class Namespace:
         """
         from pytest_ephemeral_ns.job import run_job
 
+        until = Deadline.after(timeout)
         return run_job(
-            self._api, self._watcher, self.name, image, command, env=env or {}, deadline=Deadline.after(timeout)
+            self._api, self._watcher, self.name, image, command, env=env or {}, deadline=until, nodes=self._nodes()
         )
 
     def copy_secret(self, source: str, *, name: str | None = None) -> None:

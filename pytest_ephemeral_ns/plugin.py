@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pytest_ephemeral_ns.settings import Settings
 
     Deploy = Callable[[Namespace], Any]
+    Filling = list[Source] | Deploy | None
     Factory = Callable[..., AbstractContextManager[Namespace]]
 
 __tracebackhide__ = True
@@ -338,11 +339,13 @@ def ephemeral_ns_factory(pytestconfig: pytest.Config, _ephemeral_ns_run: Run, ep
     """More namespaces, for a test that needs two.
 
     ``with ephemeral_ns_factory(deploy=["k8s/"]) as other:`` releases it at the end of the block. ``deploy`` is a list
-    of sources, a function of the namespace, or ``None`` for what ``ephemeral_ns`` gets.
+    of sources, a function of the namespace, or ``None`` for what ``ephemeral_ns`` gets; ``policy`` is ``"none"``,
+    ``"standard"`` or ``"isolated"``, default: ``--ephemeral-ns-policy``.
     """
     from pytest_ephemeral_ns.lifecycle import filler, provisioned
 
-    def factory(deploy: list[Source] | Deploy | None = None) -> AbstractContextManager[Namespace]:
-        return _active(pytestconfig, provisioned(_ephemeral_ns_run, filler(deploy, ephemeral_ns_deploy)), False)
+    def factory(deploy: Filling = None, policy: str | None = None) -> AbstractContextManager[Namespace]:
+        made = provisioned(_ephemeral_ns_run, filler(deploy, ephemeral_ns_deploy), policy)
+        return _active(pytestconfig, made, False)
 
     return factory

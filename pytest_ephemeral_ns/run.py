@@ -273,8 +273,8 @@ class Run:
         self.write(f"warnings/{os.getpid()}-{time.monotonic_ns()}", {"text": text})
 
     def warnings(self) -> tuple[str, ...]:
-        """Return what any process of the run warned of."""
-        return tuple(told["text"] for told in self.read_all("warnings"))
+        """Return what any process of the run warned of, each once: workers deploy the same."""
+        return tuple(dict.fromkeys(told["text"] for told in self.read_all("warnings")))
 
     def close(self) -> None:
         """End this process's heartbeat and close its client. The cluster and the namespaces stay."""

@@ -16,6 +16,7 @@ from typing import Any
 from pytest_ephemeral_ns.errors import UsageError
 from pytest_ephemeral_ns.knobs import BY_NAME, KNOBS, LISTS, Kind, Knob
 from pytest_ephemeral_ns.rules.durations import format_duration, parse_duration
+from pytest_ephemeral_ns.rules.quantities import parse_quantity
 from pytest_ephemeral_ns.rules.retention import Policy
 
 __all__ = ["BY_NAME", "KNOBS", "Given", "Knob", "Settings", "load", "read"]
@@ -41,6 +42,27 @@ class Settings:
     helm_values: tuple[str, ...] = ()
     helm_set: tuple[str, ...] = ()
     image: tuple[str, ...] = ()
+    policy: str = "standard"
+    shared_service: tuple[str, ...] = ()
+    ingress_namespace: tuple[str, ...] = ()
+    isolated_api_server: str = "open"
+    pull_secret: tuple[str, ...] = ()
+    pod_security: str = "none"
+    node_selector: tuple[str, ...] = ()
+    toleration: tuple[str, ...] = ()
+    quota_pods: str = BY_NAME["quota_pods"].default
+    quota_requests_cpu: str = BY_NAME["quota_requests_cpu"].default
+    quota_requests_memory: str = BY_NAME["quota_requests_memory"].default
+    quota_limits_cpu: str = BY_NAME["quota_limits_cpu"].default
+    quota_limits_memory: str = BY_NAME["quota_limits_memory"].default
+    quota_requests_storage: str = BY_NAME["quota_requests_storage"].default
+    quota_persistentvolumeclaims: str = BY_NAME["quota_persistentvolumeclaims"].default
+    quota_services_loadbalancers: str = BY_NAME["quota_services_loadbalancers"].default
+    quota_services_nodeports: str = BY_NAME["quota_services_nodeports"].default
+    container_requests_cpu: str = BY_NAME["container_requests_cpu"].default
+    container_requests_memory: str = BY_NAME["container_requests_memory"].default
+    container_limits_cpu: str = BY_NAME["container_limits_cpu"].default
+    container_limits_memory: str = BY_NAME["container_limits_memory"].default
     timeout: float = 300.0
     ttl: float = 7200.0
     wait_deleted: bool = False
@@ -213,6 +235,17 @@ def _count(knob: Knob, given: Given) -> int:
     return int(given.value)
 
 
+def _quantity(knob: Knob, given: Given) -> str:
+    text = str(given.value).strip()
+    try:
+        good = text == "none" or parse_quantity(text) >= 0
+    except UsageError:
+        good = False
+    if not good:
+        raise _wrong(given, text, "is not none or a quantity such as 250m, 4 or 16Gi", knob)
+    return text
+
+
 def _path(knob: Knob, given: Given, value: str) -> str:
     path = (given.base / Path(value).expanduser()).absolute()
     if not path.exists():
@@ -238,11 +271,25 @@ def _items(given: Given) -> Sequence[str]:
     return [given.value] if isinstance(given.value, str) else [str(value) for value in given.value]
 
 
+_LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+_KEY = r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+_VALUE = r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?"
+_EFFECTS = "NoSchedule|PreferNoSchedule|NoExecute"
+_FORMS: Mapping[str, tuple[str, str]] = {
+    "helm_set": (r"(?s).*=.*", "is not of the form KEY=VALUE"),
+    "shared_service": (_LABEL, "is not the name of a namespace"),
+    "ingress_namespace": (_LABEL, "is not the name of a namespace"),
+    "pull_secret": (rf"{_LABEL}/{_LABEL}(\.{_LABEL})*", "is not of the form NAMESPACE/NAME"),
+    "node_selector": (f"{_KEY}={_VALUE}", "is not of the form KEY=VALUE"),
+    "toleration": (f"{_KEY}(={_VALUE})?(:({_EFFECTS}))?", f"is not of the form KEY[=VALUE][:{_EFFECTS}]"),
+}
+
+
 def _list(knob: Knob, given: Given) -> tuple[str, ...]:
-    if knob.name == "helm_set":
-        for item in _items(given):
-            if "=" not in item:
-                raise _wrong(given, item, "is not of the form KEY=VALUE", knob)
+    form, problem = _FORMS[knob.name]
+    for item in _items(given):
+        if not re.fullmatch(form, item):
+            raise _wrong(given, item, problem, knob)
     return tuple(_items(given))
 
 
@@ -279,6 +326,7 @@ _READERS: Mapping[Kind, Callable[[Knob, Given], Any]] = {
     "text": _text,
     "duration": _duration,
     "count": _count,
+    "quantity": _quantity,
     "file": _file,
     "folder": _folder,
     "list": _list,

@@ -47,6 +47,16 @@ WRONG = [
     ("deploy", ["k8s/"], "'k8s/' does not exist"),
     ("helm_values", ["values.yaml"], "'values.yaml' does not exist"),
     ("helm_set", ["replicas"], "'replicas' is not of the form KEY=VALUE"),
+    ("policy", "strict", "'strict' is not one of none, standard, isolated"),
+    ("shared_service", ["Shared"], "'Shared' is not the name of a namespace"),
+    ("ingress_namespace", ["a/b"], "'a/b' is not the name of a namespace"),
+    ("isolated_api_server", "half", "'half' is not one of open, closed"),
+    ("pull_secret", ["registry"], "'registry' is not of the form NAMESPACE/NAME"),
+    ("pod_security", "strict", "'strict' is not one of none, privileged, baseline, restricted"),
+    ("node_selector", ["pool"], "'pool' is not of the form KEY=VALUE"),
+    ("toleration", ["pool=ci:Never"], "'pool=ci:Never' is not of the form KEY[=VALUE][:NoSchedule|PreferNoSchedule"),
+    ("quota_pods", "many", "'many' is not none or a quantity such as 250m, 4 or 16Gi"),
+    ("container_requests_cpu", "-1", "is not none or a quantity"),
     ("image", ["./app.tar"], "'./app.tar' does not exist"),
     ("report", ["report.pdf"], "'report.pdf' ends neither in .html nor in .json"),
 ]
@@ -102,6 +112,22 @@ def test_lists_in_the_environment(text, expected, tmp_path):
 def test_a_list_with_an_open_quote(tmp_path):
     with pytest.raises(UsageError, match=r"EPHEMERAL_NS_HELM_SET=.*cannot be split into words"):
         load({}, {"EPHEMERAL_NS_HELM_SET": "'a=1"}, {}, cwd=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("pull_secret", "ci/registry.example.com"),
+        ("node_selector", "node.kubernetes.io/pool=ci"),
+        ("node_selector", "pool="),
+        ("toleration", "pool"),
+        ("toleration", "pool=ci"),
+        ("toleration", "example.com/pool:NoExecute"),
+        ("toleration", "pool=ci:NoSchedule"),
+    ],
+)
+def test_lists_with_a_form(name, text, tmp_path):
+    assert getattr(load({name: [text]}, {}, {}, cwd=tmp_path), name) == (text,)
 
 
 def test_a_chart_in_a_registry_is_helms_to_find(tmp_path):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_ephemeral_ns.deploy.copies import attach_pull_secrets, copy_config_map, copy_secret
-from pytest_ephemeral_ns.deploy.guard import api_servers, put_guard_rails
+from pytest_ephemeral_ns.deploy.guard import MissingRight, api_servers, await_quota, put_guard_rails
 from pytest_ephemeral_ns.deploy.model import Chart, Deployed, Plan, Request, Source, Tracked
 from pytest_ephemeral_ns.deploy.outside import find_outside, remove_cluster_scoped
 
@@ -22,11 +22,13 @@ if TYPE_CHECKING:
 __all__ = [
     "Chart",
     "Deployed",
+    "MissingRight",
     "Plan",
     "Source",
     "Tracked",
     "api_servers",
     "attach_pull_secrets",
+    "await_quota",
     "copy_config_map",
     "copy_secret",
     "deploy",

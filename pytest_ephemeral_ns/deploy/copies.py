@@ -45,8 +45,16 @@ def copy_secret(
     found = _read(api, "secrets", source)
     if found.get("type") in _BOUND:
         raise UsageError(f"Secret {source} is of type {found['type']}: it belongs to its namespace, a copy has no use")
-    body = {"apiVersion": "v1", "kind": "Secret", "type": found.get("type", "Opaque"), "data": found.get("data") or {}}
-    return _write(api, "secrets", body, namespace, name or found["metadata"]["name"], labels)
+    return _write(api, "secrets", _secret(found), namespace, name or _name(found), labels)
+
+
+def _secret(found: Mapping[str, Any]) -> dict[str, Any]:
+    kind, data = found.get("type", "Opaque"), found.get("data") or {}
+    return {"apiVersion": "v1", "kind": "Secret", "type": kind, "data": data}
+
+
+def _name(found: Mapping[str, Any]) -> str:
+    return str(found["metadata"]["name"])
 
 
 def copy_config_map(
@@ -61,7 +69,7 @@ def copy_config_map(
     found = _read(api, "configmaps", source)
     body = {"apiVersion": "v1", "kind": "ConfigMap"}
     content = {key: found[key] for key in ("data", "binaryData") if found.get(key)}
-    return _write(api, "configmaps", {**body, **content}, namespace, name or found["metadata"]["name"], labels)
+    return _write(api, "configmaps", {**body, **content}, namespace, name or _name(found), labels)
 
 
 def attach_pull_secrets(
@@ -83,13 +91,15 @@ def attach_pull_secrets(
         >>> def example(api):
         ...     return attach_pull_secrets(api, ["ci/registry"], "shop-gw0")
     """
-    for source in sources:
-        kind = _read(api, "secrets", source).get("type")
-        if kind not in PULL_TYPES:
+    found = [(source, _read(api, "secrets", source, make="docker-registry")) for source in sources]
+    for source, secret in found:
+        if secret.get("type") not in PULL_TYPES:
             raise UsageError(
-                f"Secret {source} is of type {kind}, not a registry Secret", command=_make("docker-registry", source)
+                f"Secret {source} is of type {secret.get('type')}, not a registry Secret",
+                evidence=[f"a registry Secret is of type {' or '.join(PULL_TYPES)}"],
+                command=_make("docker-registry", source),
             )
-    copies = [copy_secret(api, source, namespace, labels=labels) for source in sources]
+    copies = [_write(api, "secrets", _secret(secret), namespace, _name(secret), labels) for _, secret in found]
     if copies:
         path = f"/api/v1/namespaces/{namespace}/serviceaccounts/default"
         # Applied by a manager of its own: a deploy that brings its own `default` account does not take them away.
@@ -104,7 +114,7 @@ def attach_pull_secrets(
     return copies
 
 
-def _read(api: Api, plural: str, source: str) -> dict[str, Any]:
+def _read(api: Api, plural: str, source: str, *, make: str = "") -> dict[str, Any]:
     namespace, _, name = source.partition("/")
     if not namespace or not name or "/" in name:
         raise UsageError(f"{source!r} is not NAMESPACE/NAME")
@@ -113,7 +123,7 @@ def _read(api: Api, plural: str, source: str) -> dict[str, Any]:
         return api.get(f"/api/v1/namespaces/{namespace}/{plural}/{name}")
     except ApiError as error:
         if error.status == 404:
-            raise DeployError(f"{kind} {source} does not exist", command=_make(kind.lower(), source)) from error
+            raise DeployError(f"{kind} {source} does not exist", command=_make(make or kind.lower(), source)) from error
         if error.status == 403:
             evidence = [f"this identity may not get {plural} in namespace {namespace}"]
             command = f"kubectl auth can-i get {plural}/{name} --namespace {namespace}"

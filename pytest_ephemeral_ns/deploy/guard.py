@@ -6,12 +6,13 @@ PYTEST_DONT_REWRITE
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from pytest_ephemeral_ns.deploy.watching import events_of
 from pytest_ephemeral_ns.errors import ApiError, DeployError
 from pytest_ephemeral_ns.kube.resource import Resource
-from pytest_ephemeral_ns.rules.manifests import appliable
+from pytest_ephemeral_ns.rules.manifests import CONTENT, appliable
 from pytest_ephemeral_ns.rules.objects import Object, Ref
 
 if TYPE_CHECKING:
@@ -19,59 +20,127 @@ if TYPE_CHECKING:
     from pytest_ephemeral_ns.kube.api import Api
 
 ENDPOINTS = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
-_PLURALS = {"LimitRange": "limitranges", "ResourceQuota": "resourcequotas", "NetworkPolicy": "networkpolicies"}
+QUOTA, NETWORK_POLICY = "ResourceQuota", "NetworkPolicy"
+_PLURALS = {"LimitRange": "limitranges", QUOTA: "resourcequotas", NETWORK_POLICY: "networkpolicies"}
+AT_ONCE = 4
+
+
+class MissingRight(DeployError):
+    """This identity may not put guard rails in; the namespace is as usable as without them."""
 
 
 def put_guard_rails(
-    api: Api, namespace: str, rails: Sequence[Object], deadline: Deadline, *, labels: Mapping[str, str] | None = None
-) -> list[Ref]:
-    """Apply guard rails and wait until the quota counts: before that, a pod is refused ("status unknown for quota").
+    api: Api, namespace: str, rails: Sequence[Object], *, labels: Mapping[str, str] | None = None
+) -> list[Object]:
+    """Put guard rails into a namespace; those that are there already are brought up to date.
+
+    The LimitRange comes before the quota: should it be refused, there must be no quota that refuses every pod.
 
     Args:
         api: the server.
         namespace: which exists.
         rails: from :func:`pytest_ephemeral_ns.rules.guardrails.guard_rails`.
-        deadline: for all of it.
         labels: put on every object.
 
+    Returns:
+        The objects as the server has them, for :func:`await_quota`.
+
     Raises:
-        DeployError: the server refused one, or the quota never counts.
+        MissingRight: this identity may not create one of them; says what to grant.
+        DeployError: the server refused one.
 
     Example:
         >>> def example(api, deadline):
-        ...     return put_guard_rails(api, "shop-gw0", guard_rails("standard"), deadline)
+        ...     await_quota(api, put_guard_rails(api, "shop-gw0", guard_rails("standard")), deadline)
     """
-    applied: list[tuple[str, Object]] = []
-    for rail in rails:
-        path = _path(rail, namespace)
-        metadata = {**rail["metadata"], "namespace": namespace}
+
+    def put(rail: Object) -> Object:
+        return _put(api, namespace, rail, labels or {})
+
+    bounds = [rail for rail in rails if rail["kind"] != NETWORK_POLICY]
+    policies = [rail for rail in rails if rail["kind"] == NETWORK_POLICY]
+    if not policies:
+        return [put(rail) for rail in bounds]
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="ephemeral-ns-guard") as pool:
+        closed = pool.map(put, policies)
+        return [*map(put, bounds), *closed]
+
+
+def _put(api: Api, namespace: str, rail: Object, labels: Mapping[str, str]) -> Object:
+    path = _path(rail, namespace)
+    body = appliable({**rail, "metadata": {**rail["metadata"], "namespace": namespace}}, labels)
+    try:
         try:
-            applied.append((path, api.apply(path, appliable({**rail, "metadata": metadata}, labels or {}))))
+            return api.create(path.rpartition("/")[0], body, same=lambda existing: _content(existing) == _content(body))
         except ApiError as error:
-            raise DeployError(
-                f"guard rail {Ref.of(rail)} was refused in namespace {namespace}",
-                evidence=[error.summary, *error.evidence],
-                command=error.command or "pytest --ephemeral-ns-policy=none",
-            ) from error
-    for path, answer in applied:
-        if answer["kind"] == "ResourceQuota":
-            _await_counting(api, path, answer, deadline)
-    return [Ref.of(answer) for _, answer in applied]
+            if error.reason != "AlreadyExists":
+                raise
+            return api.apply(path, body)
+    except ApiError as error:
+        if error.reason == "Forbidden":
+            raise _missing(_PLURALS[rail["kind"]], error) from error
+        raise DeployError(
+            f"guard rail {Ref.of(rail)} was refused in namespace {namespace}",
+            evidence=[error.summary, *error.evidence],
+            command=error.command or "pytest --ephemeral-ns-policy=none",
+        ) from error
+
+
+def _content(obj: Object) -> str:
+    return str((obj["metadata"].get("annotations") or {}).get(CONTENT, ""))
+
+
+def _missing(plural: str, error: ApiError) -> MissingRight:
+    resources = "limitranges,resourcequotas,networkpolicies.networking.k8s.io"
+    return MissingRight(
+        f"guard rails: this identity may not create or watch {plural} in the namespaces that it makes",
+        evidence=[error.summary, "do without: --ephemeral-ns-policy=none"],
+        command=f"kubectl create clusterrole ephemeral-ns-guard-rails --verb=create,patch,watch --resource={resources}",
+    )
+
+
+def await_quota(api: Api, rails: Sequence[Object], deadline: Deadline) -> None:
+    """Wait until the quota counts: before that, a pod is refused ("status unknown for quota").
+
+    Args:
+        api: the server.
+        rails: what :func:`put_guard_rails` returned.
+        deadline: for all of it.
+
+    Raises:
+        MissingRight: this identity may not watch it.
+        DeployError: it never counts.
+    """
+    for rail in rails:
+        if rail["kind"] == QUOTA:
+            try:
+                _await_counting(api, _path(rail, rail["metadata"]["namespace"]), rail, deadline)
+            except ApiError as error:
+                if error.reason != "Forbidden":
+                    raise
+                raise _missing(_PLURALS[QUOTA], error) from error
 
 
 def api_servers(api: Api) -> list[tuple[str, int]]:
     """Return address and port of the API server as pods reach it, for the rule that lets them.
 
     Network policies look at addresses after translation, so it is the endpoints of Service ``default/kubernetes``
-    that count. Empty when they may not be read.
+    that count. Empty where there is none, which is so on a control plane without nodes.
+
+    Raises:
+        MissingRight: they may not be read.
     """
     selector = "kubernetes.io/service-name=kubernetes"
     try:
         slices = [*api.list(ENDPOINTS, label_selector=selector)]
     except ApiError as error:
-        if error.status in (403, 404):
-            return []
-        raise
+        if error.reason != "Forbidden":
+            raise
+        raise MissingRight(
+            "policy isolated: the address of the API server may not be read, so pods could not reach it",
+            evidence=[error.summary, "do without it: --ephemeral-ns-isolated-api-server=closed"],
+            command="kubectl create role read-endpoints --namespace default --verb=list --resource=endpointslices",
+        ) from error
     return sorted(
         {
             (address, int(port["port"]))

@@ -72,7 +72,7 @@ class Request:
         namespaces: see :func:`pytest_ephemeral_ns.rules.placement.place`.
         timeout: seconds for one rendering.
         kube_version: the server's; empty before there is one.
-        node_selector: labels of the nodes for all pods; charts that Helm installs say it in their own values.
+        node_selector: labels of the nodes for all pods; with it, or tolerations, charts are rendered and applied by us.
         tolerations: for all pods.
     """
 

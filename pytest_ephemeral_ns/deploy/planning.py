@@ -57,12 +57,17 @@ def _read(sources: Sequence[Source], request: Request, discovery: Discovery | No
         found = read_source(source, request)
         if isinstance(found, Chart):
             release = prepare(found, request, _capabilities(discovery))
-            parts += _rendered(release) if found.mode == TEMPLATE else [release]
+            # Helm has no way to choose nodes for a chart that does not offer it; what we apply ourselves is pinned.
+            parts += _rendered(release) if found.mode == TEMPLATE or _has_nodes(request) else [release]
         elif parts and isinstance(parts[-1], Objects) and not parts[-1].release:
             parts[-1] = Objects((*parts[-1].manifests, *found))
         else:
             parts.append(Objects(tuple(found)))
     return parts
+
+
+def _has_nodes(request: Request) -> bool:
+    return bool(request.node_selector or request.tolerations)
 
 
 def _capabilities(discovery: Discovery | None) -> list[str]:
@@ -127,8 +132,4 @@ def _placed(parts: Sequence[Part], request: Request, kinds: Kinds) -> Plan:
             part = replace(part, manifests=tuple(m for m in everything if m.part == number))
         if isinstance(part, Release) or part.manifests:
             placed.append(part)
-    if request.node_selector or request.tolerations:
-        warnings += [
-            f"release {p.name} is not pinned to nodes: its values can do that" for p in placed if isinstance(p, Release)
-        ]
     return Plan(tuple(placed), (*placement.warnings, *warnings))

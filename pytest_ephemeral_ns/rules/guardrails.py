@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from pytest_ephemeral_ns.errors import UsageError
+from pytest_ephemeral_ns.knobs import BY_NAME
 from pytest_ephemeral_ns.rules.objects import Object
 
 NONE = "none"
@@ -26,56 +27,48 @@ LOCAL_DNS = "169.254.20.10/32"
 
 @dataclass(frozen=True)
 class Limits:
-    """What a namespace may use, as Kubernetes quantities. An empty value sets no limit.
+    """What a namespace may use, as Kubernetes quantities; ``"none"`` sets no limit.
 
-    There is no limit on CPU by default: throttling makes tests slow by chance. Every pod gets a memory limit, because
-    a pod without one could take the node.
+    Each is the option of the same name, and their defaults are the same.
 
     Args:
-        pods: how many at once.
-        cpu_requests: of all pods together.
-        memory_requests: of all pods together.
-        cpu_limits: of all pods together.
-        memory_limits: of all pods together.
-        storage: of all claims together.
-        claims: how many PersistentVolumeClaims.
-        load_balancers: how many Services of type LoadBalancer.
-        node_ports: how many node ports.
-        container_cpu_request: of a container that says nothing.
-        container_memory_request: of a container that says nothing.
-        container_cpu_limit: of a container that says nothing.
-        container_memory_limit: of a container that says nothing.
+        quota_pods: how many at once.
+        quota_requests_cpu: of all pods together.
+        quota_requests_memory: of all pods together.
+        quota_limits_cpu: of all pods together.
+        quota_limits_memory: of all pods together.
+        quota_requests_storage: of all claims together.
+        quota_persistentvolumeclaims: how many.
+        quota_services_loadbalancers: how many Services of type LoadBalancer.
+        quota_services_nodeports: how many node ports.
+        container_requests_cpu: of a container that says nothing.
+        container_requests_memory: of a container that says nothing.
+        container_limits_cpu: of a container that says nothing.
+        container_limits_memory: of a container that says nothing.
 
     Example:
-        >>> Limits().pods
-        '50'
+        >>> Limits(quota_pods="5").quota_limits_cpu
+        'none'
     """
 
-    pods: str = "50"
-    cpu_requests: str = "8"
-    memory_requests: str = "16Gi"
-    cpu_limits: str = ""
-    memory_limits: str = "32Gi"
-    storage: str = "50Gi"
-    claims: str = "20"
-    load_balancers: str = "2"
-    node_ports: str = "10"
-    container_cpu_request: str = "10m"
-    container_memory_request: str = "32Mi"
-    container_cpu_limit: str = ""
-    container_memory_limit: str = "1Gi"
+    quota_pods: str = BY_NAME["quota_pods"].default
+    quota_requests_cpu: str = BY_NAME["quota_requests_cpu"].default
+    quota_requests_memory: str = BY_NAME["quota_requests_memory"].default
+    quota_limits_cpu: str = BY_NAME["quota_limits_cpu"].default
+    quota_limits_memory: str = BY_NAME["quota_limits_memory"].default
+    quota_requests_storage: str = BY_NAME["quota_requests_storage"].default
+    quota_persistentvolumeclaims: str = BY_NAME["quota_persistentvolumeclaims"].default
+    quota_services_loadbalancers: str = BY_NAME["quota_services_loadbalancers"].default
+    quota_services_nodeports: str = BY_NAME["quota_services_nodeports"].default
+    container_requests_cpu: str = BY_NAME["container_requests_cpu"].default
+    container_requests_memory: str = BY_NAME["container_requests_memory"].default
+    container_limits_cpu: str = BY_NAME["container_limits_cpu"].default
+    container_limits_memory: str = BY_NAME["container_limits_memory"].default
 
     @classmethod
-    def of(cls, values: Mapping[str, str]) -> Limits:
-        """Return limits with some values of one's own.
-
-        Raises:
-            UsageError: a name that does not exist.
-        """
-        known = {f.name for f in fields(cls)}
-        if unknown := sorted(set(values) - known):
-            raise UsageError(f"unknown limit {unknown[0]}", evidence=[f"known: {', '.join(sorted(known))}"])
-        return cls(**{name: str(value) for name, value in values.items()})
+    def of(cls, source: object) -> Limits:
+        """Return the limits of whatever has attributes of these names, such as the settings."""
+        return cls(**{f.name: getattr(source, f.name) for f in fields(cls)})
 
 
 @dataclass(frozen=True)
@@ -122,25 +115,27 @@ def guard_rails(policy: str, *, limits: Limits | None = None, reach: Reach | Non
 
 
 def _limit_range(limits: Limits) -> Object | None:
-    default = _filled({"cpu": limits.container_cpu_limit, "memory": limits.container_memory_limit})
-    request = _filled({"cpu": limits.container_cpu_request, "memory": limits.container_memory_request})
+    default = _filled({"cpu": limits.container_limits_cpu, "memory": limits.container_limits_memory})
+    request = _filled({"cpu": limits.container_requests_cpu, "memory": limits.container_requests_memory})
     item = _filled({"default": default, "defaultRequest": request})
     return _object("v1", "LimitRange", {"limits": [{"type": "Container", **item}]}) if item else None
 
 
 def _quota(limits: Limits) -> Object | None:
-    hard = {
-        "pods": limits.pods,
-        "requests.cpu": limits.cpu_requests,
-        "requests.memory": limits.memory_requests,
-        "limits.cpu": limits.cpu_limits,
-        "limits.memory": limits.memory_limits,
-        "requests.storage": limits.storage,
-        "persistentvolumeclaims": limits.claims,
-        "services.loadbalancers": limits.load_balancers,
-        "services.nodeports": limits.node_ports,
-    }
-    return _object("v1", "ResourceQuota", {"hard": _filled(hard)}) if _filled(hard) else None
+    hard = _filled(
+        {
+            "pods": limits.quota_pods,
+            "requests.cpu": limits.quota_requests_cpu,
+            "requests.memory": limits.quota_requests_memory,
+            "limits.cpu": limits.quota_limits_cpu,
+            "limits.memory": limits.quota_limits_memory,
+            "requests.storage": limits.quota_requests_storage,
+            "persistentvolumeclaims": limits.quota_persistentvolumeclaims,
+            "services.loadbalancers": limits.quota_services_loadbalancers,
+            "services.nodeports": limits.quota_services_nodeports,
+        }
+    )
+    return _object("v1", "ResourceQuota", {"hard": hard}) if hard else None
 
 
 def network_policies(reach: Reach) -> list[Object]:
@@ -175,12 +170,12 @@ def network_policies(reach: Reach) -> list[Object]:
 
 
 def pod_security_labels(level: str) -> dict[str, str]:
-    """Return the namespace labels of a Pod Security level; none for an empty one.
+    """Return the namespace labels of a Pod Security level.
 
     The rules are https://kubernetes.io/docs/concepts/security/pod-security-admission/.
 
     Args:
-        level: ``"privileged"``, ``"baseline"``, ``"restricted"``, or empty for the cluster's own default.
+        level: ``"privileged"``, ``"baseline"``, ``"restricted"``, or ``"none"`` for the cluster's own default.
 
     Raises:
         UsageError: there is no such level.
@@ -189,7 +184,7 @@ def pod_security_labels(level: str) -> dict[str, str]:
         >>> pod_security_labels("baseline")["pod-security.kubernetes.io/enforce"]
         'baseline'
     """
-    if not level:
+    if level == NONE:
         return {}
     if level not in POD_SECURITY:
         raise UsageError(
@@ -219,4 +214,4 @@ def _object(api_version: str, kind: str, spec: Object, suffix: str = "") -> Obje
 
 
 def _filled(values: Mapping[str, Any]) -> Object:
-    return {key: value for key, value in values.items() if value}
+    return {key: value for key, value in values.items() if value and value != NONE}

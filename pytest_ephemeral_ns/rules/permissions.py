@@ -150,7 +150,7 @@ RUN_RIGHTS: tuple[Right, ...] = (
         (*_READ, "create", "patch"),
         ("resourcequotas", "limitranges"),
         "guard rails, and naming a quota as the cause",
-        "the guard rails fail with the server's own words; a quota is not named",
+        "no guard rails: a warning, or an error where a policy was asked for; a quota is not named",
     ),
     Right(
         _READ,

@@ -67,6 +67,42 @@ def pinned(obj: Object, node_selector: Mapping[str, str], tolerations: Sequence[
     return _with(obj, _PATHS[group_of(obj["apiVersion"]), obj["kind"]], changed)
 
 
+def node_choice(selector: Sequence[str], taints: Sequence[str]) -> dict[str, Any]:
+    """Return the options of a node pool as what :func:`pinned` takes.
+
+    Args:
+        selector: ``KEY=VALUE`` each.
+        taints: ``KEY=VALUE:EFFECT`` each, see :func:`toleration_of`.
+
+    Example:
+        >>> node_choice(["pool=ci"], ["pool"])
+        {'node_selector': {'pool': 'ci'}, 'tolerations': [{'key': 'pool', 'operator': 'Exists'}]}
+    """
+    pairs = [item.partition("=") for item in selector]
+    return {
+        "node_selector": {key: value for key, _, value in pairs},
+        "tolerations": [toleration_of(taint) for taint in taints],
+    }
+
+
+def toleration_of(taint: str) -> dict[str, str]:
+    """Return the toleration of a taint as ``kubectl taint`` writes it.
+
+    Args:
+        taint: ``"KEY=VALUE:EFFECT"``; without a value every value is tolerated, without an effect every effect.
+
+    Example:
+        >>> toleration_of("pool=ci:NoSchedule")
+        {'key': 'pool', 'operator': 'Equal', 'value': 'ci', 'effect': 'NoSchedule'}
+        >>> toleration_of("pool")
+        {'key': 'pool', 'operator': 'Exists'}
+    """
+    left, _, effect = taint.partition(":")
+    key, equal, value = left.partition("=")
+    how = {"operator": "Equal", "value": value} if equal else {"operator": "Exists"}
+    return {"key": key, **how, **({"effect": effect} if effect else {})}
+
+
 def _with(value: Object, path: Sequence[str], leaf: Object) -> Object:
     if not path:
         return leaf

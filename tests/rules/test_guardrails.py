@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from pytest_ephemeral_ns.errors import UsageError
 from pytest_ephemeral_ns.rules.guardrails import Limits, Reach, guard_rails, network_policies, pod_security_labels
+from pytest_ephemeral_ns.settings import load
 
 
 @pytest.mark.parametrize(
@@ -27,23 +30,29 @@ def test_whoever_says_nothing_gets_what_the_quota_asks_for():
     ranges, quota = guard_rails("standard")
     item = ranges["spec"]["limits"][0]
     assert item["type"] == "Container"
-    for what, per_container in (("requests", item["defaultRequest"]), ("limits", item["default"])):
+    for what, per_container in (("requests", item["defaultRequest"]), ("limits", item.get("default", {}))):
         asked = {name.partition(".")[2] for name in quota["spec"]["hard"] if name.startswith(f"{what}.")}
         assert asked - {"storage"} <= set(per_container), what
 
 
 def test_limits_of_ones_own():
-    limits = Limits.of({"pods": "5", "container_memory_limit": "", "memory_limits": ""})
-    ranges, quota = guard_rails("standard", limits=limits)
+    ranges, quota = guard_rails("standard", limits=Limits(quota_pods="5", quota_requests_memory="none"))
     assert quota["spec"]["hard"]["pods"] == "5"
-    assert "limits.memory" not in quota["spec"]["hard"]
+    assert "requests.memory" not in quota["spec"]["hard"]
     assert "default" not in ranges["spec"]["limits"][0]
-    with pytest.raises(UsageError, match="unknown limit pod"):
-        Limits.of({"pod": "5"})
+    ranges, quota = guard_rails("standard", limits=Limits(container_limits_memory="1Gi", quota_limits_memory="8Gi"))
+    assert quota["spec"]["hard"]["limits.memory"] == "8Gi"
+    assert ranges["spec"]["limits"][0]["default"] == {"memory": "1Gi"}
+
+
+def test_limits_come_from_the_settings():
+    settings = load({"quota_pods": "7", "container_limits_cpu": "2"}, {}, {}, cwd=Path("/"))
+    assert Limits.of(settings) == Limits(quota_pods="7", container_limits_cpu="2")
+    assert Limits.of(load({}, {}, {}, cwd=Path("/"))) == Limits()
 
 
 def test_no_limits_at_all_make_no_objects():
-    assert guard_rails("standard", limits=Limits(*([""] * 13))) == []
+    assert guard_rails("standard", limits=Limits(*(["none"] * 13))) == []
 
 
 def by_name(reach):
@@ -89,7 +98,7 @@ def test_the_api_server(address, cidr):
 
 
 def test_pod_security():
-    assert pod_security_labels("") == {}
+    assert pod_security_labels("none") == {}
     assert pod_security_labels("restricted") == {
         "pod-security.kubernetes.io/enforce": "restricted",
         "pod-security.kubernetes.io/warn": "restricted",

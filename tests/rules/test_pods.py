@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from pytest_ephemeral_ns.rules.pods import pinned, pod_spec_of
+from pytest_ephemeral_ns.rules.pods import node_choice, pinned, pod_spec_of, toleration_of
 
 POD = {"containers": []}
 
@@ -46,3 +46,26 @@ def test_what_is_there_already_stays():
     own = [{"key": "ci", "operator": "Exists"}]
     obj = {"apiVersion": "v1", "kind": "Pod", "spec": {"nodeSelector": {"a": "b", "pool": "x"}, "tolerations": own}}
     assert pinned(obj, {"pool": "ci"}, own)["spec"] == {"nodeSelector": {"a": "b", "pool": "ci"}, "tolerations": own}
+
+
+@pytest.mark.parametrize(
+    ("taint", "toleration"),
+    [
+        ("pool", {"key": "pool", "operator": "Exists"}),
+        ("pool:NoExecute", {"key": "pool", "operator": "Exists", "effect": "NoExecute"}),
+        ("pool=ci", {"key": "pool", "operator": "Equal", "value": "ci"}),
+        ("x.io/p=ci:NoSchedule", {"key": "x.io/p", "operator": "Equal", "value": "ci", "effect": "NoSchedule"}),
+    ],
+)
+def test_taints_as_kubectl_writes_them(taint, toleration):
+    assert toleration_of(taint) == toleration
+
+
+def test_a_choice_of_nodes_is_what_pinned_takes():
+    choice = node_choice(["pool=ci", "disk=ssd"], ["pool"])
+    pod = {"apiVersion": "v1", "kind": "Pod", "spec": {}}
+    assert pinned(pod, **choice)["spec"] == {
+        "nodeSelector": {"pool": "ci", "disk": "ssd"},
+        "tolerations": [{"key": "pool", "operator": "Exists"}],
+    }
+    assert pinned(pod, **node_choice([], [])) is pod

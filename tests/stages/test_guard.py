@@ -7,7 +7,7 @@ import secrets
 import pytest
 
 from pytest_ephemeral_ns.deadline import Deadline
-from pytest_ephemeral_ns.deploy import api_servers, put_guard_rails
+from pytest_ephemeral_ns.deploy import api_servers, await_quota, put_guard_rails
 from pytest_ephemeral_ns.errors import ApiError, DeployError
 from pytest_ephemeral_ns.rules.guardrails import Limits, Reach, guard_rails, pod_security_labels
 
@@ -37,9 +37,11 @@ def pod(name, **spec):
 
 
 def test_a_pod_that_says_nothing_is_accepted_at_once_and_gets_defaults(api, namespace):
-    rails = guard_rails("standard", limits=Limits.of({"pods": "1"}))
-    refs = put_guard_rails(api, namespace, rails, Deadline.after(60), labels={"pytest-ephemeral-ns/run": "r"})
-    assert [str(ref) for ref in refs] == ["LimitRange/ephemeral-ns", "ResourceQuota/ephemeral-ns"]
+    rails = guard_rails("standard", limits=Limits(quota_pods="1", container_limits_memory="1Gi"))
+    put = put_guard_rails(api, namespace, rails, labels={"pytest-ephemeral-ns/run": "r"})
+    assert [obj["kind"] for obj in put] == ["LimitRange", "ResourceQuota"]
+    assert all(obj["metadata"]["labels"] == {"pytest-ephemeral-ns/run": "r"} for obj in put)
+    await_quota(api, put, Deadline.after(60))
     path = f"/api/v1/namespaces/{namespace}/pods"
     made = api.create(path, pod("one"))
     assert made["spec"]["containers"][0]["resources"] == {
@@ -59,11 +61,20 @@ def test_the_server_takes_every_policy_and_again(api, namespace):
     # A control plane without a node may listen on a loopback address, which makes no endpoint.
     reach = Reach(shared=["db"], ingress=["nginx"], api_servers=api_servers(api) or [("10.0.0.1", 6443)])
     rails = guard_rails("isolated", reach=reach)
-    first = put_guard_rails(api, namespace, rails, Deadline.after(60))
-    assert len(first) == 8
-    assert put_guard_rails(api, namespace, rails, Deadline.after(60)) == first
+    uids = [obj["metadata"]["uid"] for obj in put_guard_rails(api, namespace, rails)]
+    assert len(set(uids)) == 8
+    again = put_guard_rails(api, namespace, rails)
+    assert [obj["metadata"]["uid"] for obj in again] == uids
+    await_quota(api, again, Deadline.after(60))
+
+
+def test_a_guard_rail_that_changed_is_brought_up_to_date(api, namespace):
+    put_guard_rails(api, namespace, guard_rails("standard", limits=Limits(quota_pods="3")))
+    (_, quota) = put_guard_rails(api, namespace, guard_rails("standard", limits=Limits(quota_pods="4")))
+    assert quota["spec"]["hard"]["pods"] == "4"
+    await_quota(api, [quota], Deadline.after(60))
 
 
 def test_a_bad_quantity_is_refused_with_its_object(api, namespace):
     with pytest.raises(DeployError, match="guard rail ResourceQuota/ephemeral-ns was refused"):
-        put_guard_rails(api, namespace, guard_rails("standard", limits=Limits.of({"pods": "many"})), Deadline.after(60))
+        put_guard_rails(api, namespace, guard_rails("standard", limits=Limits(quota_pods="many")))

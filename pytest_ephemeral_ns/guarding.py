@@ -1,0 +1,105 @@
+"""GUARD: a new namespace is bounded, and usable, before anything runs in it; this module must never decide on a limit.
+
+PYTEST_DONT_REWRITE
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pytest_ephemeral_ns.deploy import MissingRight, api_servers, attach_pull_secrets, await_quota, put_guard_rails
+from pytest_ephemeral_ns.provision import wait_usable
+from pytest_ephemeral_ns.rules.guardrails import ISOLATED, Limits, Reach, guard_rails
+from pytest_ephemeral_ns.rules.naming import RUN
+
+if TYPE_CHECKING:
+    from pytest_ephemeral_ns.deadline import Deadline
+    from pytest_ephemeral_ns.kube.api import Api
+    from pytest_ephemeral_ns.rules.objects import Object
+    from pytest_ephemeral_ns.settings import Settings
+
+__tracebackhide__ = True
+
+
+@dataclass(frozen=True)
+class Guard:
+    """What is put into a namespace between its creation and its first pod.
+
+    Args:
+        settings: the run's: limits, what an isolated namespace may reach, pull secrets.
+        policy: ``"none"``, ``"standard"`` or ``"isolated"``.
+        asked: whether somebody asked for that policy. One that is a default must not keep those from working who may
+            not create a quota: they are told once what to grant.
+
+    Example:
+        >>> Guard.of(settings).prepare(api, "shop-gw0", "k3x9k3x9", deadline, warn=print)  # doctest: +SKIP
+    """
+
+    settings: Settings
+    policy: str
+    asked: bool
+
+    @classmethod
+    def of(cls, settings: Settings, policy: str | None = None) -> Guard:
+        """Return the guard of a namespace; ``policy`` is for this one namespace, default: what the settings say.
+
+        A namespace that the user named (``--ephemeral-ns-reuse``) gets no guard rails: one of ours has them since it
+        was made, and any other is bounded by whoever owns it.
+
+        Raises:
+            UsageError: there is no such policy.
+        """
+        chosen = policy or settings.policy
+        guard_rails(chosen)  # says what is wrong with it before anything is created
+        if settings.reuse:
+            return cls(settings, "none", False)
+        return cls(settings, chosen, bool(policy) or "policy" in settings.provenance)
+
+    def prepare(
+        self, api: Api, namespace: str, run_id: str, deadline: Deadline, *, warn: Callable[[str], object]
+    ) -> None:
+        """Make a namespace usable: guard rails, default ServiceAccount and root CA, pull secrets, a quota that counts.
+
+        Args:
+            api: the API server.
+            namespace: which was created just now, or is used again.
+            run_id: put on everything, as a label.
+            deadline: shared with everything that follows.
+            warn: told what could not be done and is no error.
+
+        Raises:
+            ClusterError: ServiceAccount or root CA did not come.
+            DeployError: a guard rail or a pull secret was refused.
+            UsageError: a pull secret is no registry Secret.
+        """
+        labels = {RUN: run_id}
+        rails: list[Object] = []
+        with _tolerating(self.asked, warn):
+            rails = put_guard_rails(api, namespace, self._rails(api), labels=labels)
+        # Both wait for controllers that began with the namespace's creation, so the quota's wait is over by then.
+        wait_usable(api, namespace, deadline)
+        attach_pull_secrets(api, self.settings.pull_secret, namespace, labels=labels)
+        with _tolerating(self.asked, warn):
+            await_quota(api, rails, deadline)
+
+    def _rails(self, api: Api) -> Sequence[Object]:
+        settings = self.settings
+        servers: Sequence[tuple[str, int]] = ()
+        if self.policy == ISOLATED and settings.isolated_api_server == "open":
+            servers = api_servers(api)
+        reach = Reach(shared=settings.shared_service, ingress=settings.ingress_namespace, api_servers=servers)
+        return guard_rails(self.policy, limits=Limits.of(settings), reach=reach)
+
+
+@contextmanager
+def _tolerating(asked: bool, warn: Callable[[str], object]) -> Iterator[None]:
+    """Turn a right that is missing into a warning, unless somebody asked for what it is needed for."""
+    try:
+        yield
+    except MissingRight as error:
+        if asked:
+            raise
+        warn("; ".join([error.summary, *error.evidence, f"→ {error.command}"]))
