@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pytest_ephemeral_ns.deadline import Deadline
     from pytest_ephemeral_ns.kube.api import Api
     from pytest_ephemeral_ns.kube.watch import Watcher
+    from pytest_ephemeral_ns.rules.graces import Graces
 
 __tracebackhide__ = True
 CONTAINER = "run"
@@ -37,6 +38,7 @@ def run_job(
     env: Mapping[str, str],
     deadline: Deadline,
     nodes: Mapping[str, Any] | None = None,
+    graces: Graces | None = None,
     write: Callable[[str], object] | None = None,
 ) -> int:
     """Run a command as a Job, stream its log, and return its exit code.
@@ -50,6 +52,7 @@ def run_job(
         env: environment variables.
         deadline: when it must have ended.
         nodes: ``node_selector`` and ``tolerations``, see :func:`~pytest_ephemeral_ns.rules.pods.pinned`.
+        graces: how long each kind of trouble may last.
         write: gets the log, line by line with line ends; default: standard output.
 
     Returns:
@@ -83,15 +86,15 @@ def run_job(
     log = threading.Thread(target=stream, name=f"ephemeral-ns-log-{ref.name}", daemon=True)
     log.start()
     try:
-        return _exit_code(api, watcher, ref, deadline, pods)
+        return _exit_code(api, watcher, ref, deadline, graces, pods)
     finally:
         over.set()
         log.join(LAST_LINES)
 
 
-def _exit_code(api: Api, watcher: Watcher, ref: Ref, deadline: Deadline, pods: str) -> int:
+def _exit_code(api: Api, watcher: Watcher, ref: Ref, deadline: Deadline, graces: Graces | None, pods: str) -> int:
     try:
-        wait_ready(api, watcher, ref.namespace, [ref], deadline=deadline, layer="application")
+        wait_ready(api, watcher, ref.namespace, [ref], deadline=deadline, graces=graces, layer="application")
     except WaitFailed:
         found = api.list(pods, label_selector=f"batch.kubernetes.io/job-name={ref.name}")
         ended = _state(found)

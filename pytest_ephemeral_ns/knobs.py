@@ -12,9 +12,9 @@ from typing import Literal
 
 Kind = Literal[
     "switch", "choice", "text", "duration", "count", "quantity", "file", "folder",
-    "list", "sources", "files", "images", "reports",
+    "list", "sources", "files", "images", "reports", "gates", "graces",
 ]  # fmt: skip
-LISTS: frozenset[Kind] = frozenset({"list", "sources", "files", "images", "reports"})
+LISTS: frozenset[Kind] = frozenset({"list", "sources", "files", "images", "reports", "gates", "graces"})
 
 
 @dataclass(frozen=True)
@@ -180,6 +180,22 @@ KNOBS: tuple[Knob, ...] = (
         metavar="KEY=VALUE:EFFECT",
     ),
     *(Knob(name, "quantity", default, meaning, metavar="QUANTITY") for name, default, meaning in _BOUNDS),
+    Knob(
+        "gate",
+        "gates",
+        "",
+        "what must hold once the objects are ready: job/NAME, http://svc/NAME:PORT/PATH, tcp://svc/NAME:PORT or "
+        "log/KIND/NAME:PATTERN (repeatable)",
+        metavar="GATE",
+    ),
+    Knob(
+        "grace",
+        "graces",
+        "",
+        "how long a kind of trouble may last before it counts as failed: unschedulable=2m, image_pull=never, "
+        "crash_loop_restarts=5 … (repeatable)",
+        metavar="CAUSE=DURATION",
+    ),
     Knob("timeout", "duration", "5m", "one deadline for a namespace to become ready", metavar="DURATION"),
     Knob("ttl", "duration", "2h", "when the reaper may take a namespace that nobody released", metavar="DURATION"),
     Knob("wait_deleted", "switch", "off", "at the end, wait until deletion is verified"),

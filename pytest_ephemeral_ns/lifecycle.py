@@ -39,13 +39,14 @@ Deploy = Callable[[Namespace], Any]
 
 
 @contextmanager
-def provisioned(run: Run, deploy: Deploy, policy: str | None = None) -> Iterator[Namespace]:
+def provisioned(run: Run, deploy: Deploy, policy: str | None = None, *, gates: bool = True) -> Iterator[Namespace]:
     """Give a namespace for the length of a block: created, usable, deployed, ready; then released.
 
     Args:
         run: the run that it belongs to.
         deploy: fills the namespace and waits; when it failed for good once, it is not tried again in this process.
         policy: guard rails of this namespace; default: what the settings say.
+        gates: whether the gates of the settings are waited for; they stand above what ``ephemeral_ns_deploy`` puts.
 
     Yields:
         The handle.
@@ -57,7 +58,7 @@ def provisioned(run: Run, deploy: Deploy, policy: str | None = None) -> Iterator
     guard = Guard.of(run.settings, policy)
     namespace = _reused(run) if run.settings.reuse else _provision(run, run.seat.worker_id, run.next_extra())
     try:
-        _fill(run, namespace, guard, deploy)
+        _fill(run, namespace, guard, deploy, gates)
         yield namespace
     except BaseException as error:
         take_evidence(namespace, error, run.settings.diagnostics)
@@ -78,18 +79,20 @@ def _reused(run: Run) -> Namespace:
     return _handle(run, Record(found["name"], found["uid"]), run.seat.worker_id, deadline)
 
 
-def _fill(run: Run, namespace: Namespace, guard: Guard, deploy: Deploy) -> None:
+def _fill(run: Run, namespace: Namespace, guard: Guard, deploy: Deploy, gates: bool) -> None:
     try:
-        _make_ready(run, namespace, guard, deploy)
+        _make_ready(run, namespace, guard, deploy, gates)
     except EphemeralNsError as error:
         run.learn(deploy, error)
         raise
 
 
-def _make_ready(run: Run, namespace: Namespace, guard: Guard, deploy: Deploy) -> None:
+def _make_ready(run: Run, namespace: Namespace, guard: Guard, deploy: Deploy, gates: bool = True) -> None:
     with run.timeline.span("usable", namespace.name):
         guard.prepare(run.api, namespace.name, run.seat.run_id, namespace.deadline, warn=run.warn)
     deploy(namespace)
+    if gates and run.settings.gate:
+        namespace.wait_for_gates(*run.settings.gate, timeout=namespace.deadline)
     run.timeline.mark("ready", namespace.name)
 
 

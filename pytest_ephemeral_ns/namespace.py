@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pytest_ephemeral_ns.kube.forward import PortForward
     from pytest_ephemeral_ns.kube.watch import Watcher
     from pytest_ephemeral_ns.ready import ReadyReport
+    from pytest_ephemeral_ns.rules.graces import Graces
     from pytest_ephemeral_ns.rules.handles import Handles
     from pytest_ephemeral_ns.rules.identity import Identity
     from pytest_ephemeral_ns.rules.objects import Object, Ref
@@ -221,6 +222,18 @@ class Namespace:
         self._closing.callback(watcher.close)
         return watcher
 
+    @property
+    def _tell(self) -> Callable[[str], None]:
+        from pytest_ephemeral_ns.ready import throttled
+
+        return self._once("tell", lambda: throttled(self._setting.progress, time.monotonic))  # type: ignore[no-any-return]
+
+    @property
+    def _graces(self) -> Graces:
+        from pytest_ephemeral_ns.rules.graces import Graces
+
+        return Graces().changed(self._setting.settings.grace)
+
     # Put things into it
 
     def apply(
@@ -297,11 +310,8 @@ class Namespace:
             WaitFailed: something can never become ready; raised at once.
             WaitTimeout: the deadline passed.
         """
-        from pytest_ephemeral_ns.ready import throttled
-
-        tell = throttled(self._setting.progress, time.monotonic)
-        deployed = self._deploy(sources, self.deadline, helm_values=values, helm_set=set, on_progress=tell)
-        self._wait_ready(deployed.refs, self.deadline, tell)
+        deployed = self._deploy(sources, self.deadline, helm_values=values, helm_set=set, on_progress=self._tell)
+        self._wait_ready(deployed.refs, self.deadline, self._tell)
 
     def _deploy(self, sources: Sequence[Source], deadline: Deadline, **how: Any) -> Deployed:
         from pytest_ephemeral_ns.deploy import deploy
@@ -460,9 +470,9 @@ class Namespace:
         """
         from pytest_ephemeral_ns.job import run_job
 
-        until = Deadline.after(timeout)
+        with_limits: dict[str, Any] = {"deadline": Deadline.after(timeout), "graces": self._graces}
         return run_job(
-            self._api, self._watcher, self.name, image, command, env=env or {}, deadline=until, nodes=self._nodes()
+            self._api, self._watcher, self.name, image, command, env=env or {}, nodes=self._nodes(), **with_limits
         )
 
     def copy_secret(self, source: str, *, name: str | None = None) -> None:
@@ -558,6 +568,7 @@ class Namespace:
                     self.name,
                     refs,
                     deadline=deadline,
+                    graces=self._graces,
                     discovery=self._discovery,
                     on_progress=on_progress,
                     on_look=moments,
@@ -569,20 +580,52 @@ class Namespace:
         """Write down when a step of this namespace begins and ends."""
         return self._setting.timeline.span(what, self.name, **more)
 
+    def wait_for_gates(self, *gates: str, timeout: float | Deadline | None = None) -> None:
+        """Wait until what stands above the objects holds, one gate after the other.
+
+        Args:
+            gates: ``"job/migrate"``, ``"http://svc/api:8080/healthz"``, ``"tcp://svc/db:5432"``,
+                ``"log/deploy/api:listening"``.
+            timeout: seconds for all of them, or a deadline; default: ``--ephemeral-ns-timeout``.
+
+        Raises:
+            WaitFailed: a gate can never open, or an object that was applied through this handle failed meanwhile.
+            WaitTimeout: the time is over; names the gate, what was seen, and how the objects are.
+            UsageError: a gate is not understood.
+        """
+        from pytest_ephemeral_ns.ready import wait_for_gates
+
+        seconds = self._setting.settings.timeout if timeout is None else timeout
+        with self._span("application", on=", ".join(gates)):
+            wait_for_gates(
+                self._api,
+                self._watcher,
+                self.name,
+                gates,
+                deadline=seconds if isinstance(seconds, Deadline) else Deadline.after(seconds),
+                below=self._refs(()),
+                graces=self._graces,
+                on_progress=self._tell,
+                discovery=self._discovery,
+            )
+
     def wait_for_job(self, name: str, *, timeout: float = 300.0) -> None:
         """Wait until a Job is complete; a failed Job raises :class:`WaitFailed` at once."""
         from pytest_ephemeral_ns.ready import wait_for_job
 
+        deadline = Deadline.after(timeout)
         with self._span("application", on=f"job/{name}"):
-            wait_for_job(self._api, self._watcher, self.name, name, deadline=Deadline.after(timeout))
+            wait_for_job(self._api, self._watcher, self.name, name, deadline=deadline, graces=self._graces)
 
     def wait_for_log(self, target: str, pattern: str, *, timeout: float = 60.0, container: str = "") -> str:
         """Wait until a line of a pod's log matches a regular expression; returns the line."""
         from pytest_ephemeral_ns.ready import wait_for_log
 
-        deadline = Deadline.after(timeout)
+        deadline, graces = Deadline.after(timeout), self._graces
         with self._span("application", on=f"log of {target}"):
-            return wait_for_log(self._api, self.name, target, pattern, deadline=deadline, container=container)
+            return wait_for_log(
+                self._api, self.name, target, pattern, deadline=deadline, container=container, graces=graces
+            )
 
     def wait_for(self, check: Callable[[], Any], *, timeout: float = 60.0, interval: float = 0.5) -> Any:
         """Call ``check`` until it returns something true; an AssertionError means not yet, NeverReady means never."""

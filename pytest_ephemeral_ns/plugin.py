@@ -345,7 +345,8 @@ def ephemeral_ns_factory(pytestconfig: pytest.Config, _ephemeral_ns_run: Run, ep
     from pytest_ephemeral_ns.lifecycle import filler, provisioned
 
     def factory(deploy: Filling = None, policy: str | None = None) -> AbstractContextManager[Namespace]:
-        made = provisioned(_ephemeral_ns_run, filler(deploy, ephemeral_ns_deploy), policy)
+        filling = filler(deploy, ephemeral_ns_deploy)
+        made = provisioned(_ephemeral_ns_run, filling, policy, gates=deploy is None)
         return _active(pytestconfig, made, False)
 
     return factory

@@ -17,6 +17,8 @@ from pytest_ephemeral_ns.errors import UsageError
 from pytest_ephemeral_ns.knobs import BY_NAME, KNOBS, LISTS, Kind, Knob
 from pytest_ephemeral_ns.rules.durations import format_duration, parse_duration
 from pytest_ephemeral_ns.rules.quantities import parse_quantity
+from pytest_ephemeral_ns.rules.gates import parse_gate
+from pytest_ephemeral_ns.rules.graces import Graces
 from pytest_ephemeral_ns.rules.retention import Policy
 
 __all__ = ["BY_NAME", "KNOBS", "Given", "Knob", "Settings", "load", "read"]
@@ -63,6 +65,8 @@ class Settings:
     container_requests_memory: str = BY_NAME["container_requests_memory"].default
     container_limits_cpu: str = BY_NAME["container_limits_cpu"].default
     container_limits_memory: str = BY_NAME["container_limits_memory"].default
+    gate: tuple[str, ...] = ()
+    grace: tuple[str, ...] = ()
     timeout: float = 300.0
     ttl: float = 7200.0
     wait_deleted: bool = False
@@ -320,6 +324,24 @@ def _reports(knob: Knob, given: Given) -> tuple[str, ...]:
     return tuple(found)
 
 
+def _gates(knob: Knob, given: Given) -> tuple[str, ...]:
+    return tuple(str(_understood(parse_gate, item, given)) for item in _items(given))
+
+
+def _graces(knob: Knob, given: Given) -> tuple[str, ...]:
+    for item in _items(given):
+        _understood(lambda pair: Graces().changed([pair]), item, given)
+    return tuple(_items(given))
+
+
+def _understood(parse: Callable[[str], Any], item: str, given: Given) -> Any:
+    """A rule says what is wrong with a text; who gave it is known here."""
+    try:
+        return parse(item)
+    except UsageError as error:
+        raise UsageError(f"{given.source}: {error.summary}", evidence=error.evidence) from None
+
+
 _READERS: Mapping[Kind, Callable[[Knob, Given], Any]] = {
     "switch": _switch,
     "choice": _choice,
@@ -334,6 +356,8 @@ _READERS: Mapping[Kind, Callable[[Knob, Given], Any]] = {
     "files": _files,
     "images": _images,
     "reports": _reports,
+    "gates": _gates,
+    "graces": _graces,
 }
 
 

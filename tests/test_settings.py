@@ -59,6 +59,10 @@ WRONG = [
     ("container_requests_cpu", "-1", "is not none or a quantity"),
     ("image", ["./app.tar"], "'./app.tar' does not exist"),
     ("report", ["report.pdf"], "'report.pdf' ends neither in .html nor in .json"),
+    ("gate", ["web"], "gate 'web' is not understood"),
+    ("gate", ["tcp://svc/db:99999"], "'99999' is not a port"),
+    ("grace", ["patience=3s"], "grace 'patience' does not exist"),
+    ("grace", ["quota=soon"], "'soon'"),
 ]
 
 
@@ -128,6 +132,14 @@ def test_a_list_with_an_open_quote(tmp_path):
 )
 def test_lists_with_a_form(name, text, tmp_path):
     assert getattr(load({name: [text]}, {}, {}, cwd=tmp_path), name) == (text,)
+
+
+def test_gates_and_graces(tmp_path):
+    ini = {"gate": ["jobs/migrate", "http://svc/api:8080"], "grace": ["image-pull=never", "unschedulable=2m"]}
+    settings = load({}, {"EPHEMERAL_NS_GATE": "'log/deploy/api:Listening on'"}, ini, cwd=tmp_path)
+    assert settings.gate == ("log/deploy/api:Listening on",)
+    assert settings.grace == ("image-pull=never", "unschedulable=2m")
+    assert load({}, {}, ini, cwd=tmp_path).gate == ("job/migrate", "http://svc/api:8080/")
 
 
 def test_a_chart_in_a_registry_is_helms_to_find(tmp_path):

@@ -8,10 +8,12 @@ PYTEST_DONT_REWRITE
 
 from __future__ import annotations
 
-from pytest_ephemeral_ns.ready.application import wait_for, wait_for_gate, wait_for_http, wait_for_job, wait_for_tcp
+from pytest_ephemeral_ns.ready.application import wait_for, wait_for_job
 from pytest_ephemeral_ns.ready.contract import await_contract, wait_for_contract
+from pytest_ephemeral_ns.ready.gates import wait_for_gates
 from pytest_ephemeral_ns.ready.logs import wait_for_log
 from pytest_ephemeral_ns.ready.loop import wait_ready
+from pytest_ephemeral_ns.ready.reach import wait_for_http, wait_for_tcp
 from pytest_ephemeral_ns.ready.report import ReadyReport, throttled
 
 __all__ = [
@@ -20,7 +22,7 @@ __all__ = [
     "throttled",
     "wait_for",
     "wait_for_contract",
-    "wait_for_gate",
+    "wait_for_gates",
     "wait_for_http",
     "wait_for_job",
     "wait_for_log",

@@ -30,7 +30,7 @@ def wait_for_contract(
     *,
     until: Callable[[Any], Any],
     fail_when: Callable[[Any], Any] | None = None,
-    timeout: float = 60.0,
+    timeout: float | Deadline = 60.0,
     interval: float = 0.5,
     headers: Mapping[str, str] | None = None,
     correlation_id: str | None = None,
@@ -54,7 +54,7 @@ def wait_for_contract(
             anything. It may raise AssertionError or OSError (not yet) or :class:`NeverReady` (never).
         until: gets the body (decoded JSON, else text) and returns whether it is as wanted.
         fail_when: gets the body and returns whether waiting longer is of no use.
-        timeout: seconds.
+        timeout: seconds, or the deadline that other waits share.
         interval: seconds between two looks; a server's Retry-After counts when it is longer.
         headers: sent with each request; credentials in them are not printed.
         correlation_id: sent as X-Correlation-ID, and printed in the errors; by default a new one.
@@ -102,7 +102,7 @@ async def await_contract(
     *,
     until: Callable[[Any], Any],
     fail_when: Callable[[Any], Any] | None = None,
-    timeout: float = 60.0,
+    timeout: float | Deadline = 60.0,
     interval: float = 0.5,
     headers: Mapping[str, str] | None = None,
     correlation_id: str | None = None,
@@ -121,7 +121,7 @@ async def await_contract(
         target: see :func:`wait_for_contract`; what it returns is awaited if it can be.
         until: see :func:`wait_for_contract`.
         fail_when: see :func:`wait_for_contract`.
-        timeout: seconds.
+        timeout: seconds, or the deadline that other waits share.
         interval: seconds between two looks.
         headers: see :func:`wait_for_contract`.
         correlation_id: see :func:`wait_for_contract`.
@@ -202,7 +202,7 @@ def _prepare(
     target: Any,
     until: Callable[[Any], Any],
     fail_when: Callable[[Any], Any] | None,
-    timeout: float,
+    timeout: float | Deadline,
     interval: float,
     headers: Mapping[str, str] | None,
     correlation_id: str | None,
@@ -216,7 +216,8 @@ def _prepare(
 ) -> tuple[Contract, asking.Ask | None]:
     given = dict(headers or {})
     redactor = redactor_of([*secrets, *_credentials(given)])
-    options = (until, fail_when, Deadline.after(timeout), interval, jitter, consecutive, retry_on, redactor)
+    deadline = timeout if isinstance(timeout, Deadline) else Deadline.after(timeout)
+    options = (until, fail_when, deadline, interval, jitter, consecutive, retry_on, redactor)
     if callable(target):
         name = getattr(target, "__qualname__", None) or repr(target)
         return Contract(f"{layer} {name}", *options, correlation_id or "", layer), None

@@ -26,7 +26,7 @@ from pytest_ephemeral_ns.rules.status import (
 if TYPE_CHECKING:
     from pytest_ephemeral_ns.kube.api import Api
 
-Refine = Callable[[Verdict], Verdict]
+Refine = Callable[[Ref, Verdict], Verdict]
 Verdicts = dict[Ref, Verdict]
 
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -56,7 +56,7 @@ class Judge:
     ) -> None:
         self._api, self._view, self._namespace = api, view, namespace
         self._refs, self._graces = refs, graces
-        self._refine = refine or (lambda found: found)
+        self._refine = refine or (lambda ref, found: found)
         self._seen: dict[tuple[str, str, str], Cause] = {}
         self._last: Verdicts = {}
         self._all_at = float("-inf")
@@ -83,7 +83,7 @@ class Judge:
         self._related = {}
         if len(refs) == len(self._refs):
             self._all_at = time.monotonic()
-        verdicts = {ref: self._refine(self._verdict(ref)) for ref in refs}
+        verdicts = {ref: self._refine(ref, self._verdict(ref)) for ref in refs}
         self._seen = remember(self._seen, (cause for found in verdicts.values() for cause in found.causes))
         return verdicts
 

@@ -11,9 +11,25 @@ from typing import Literal
 
 from pytest_ephemeral_ns.errors import UsageError
 
-_PROXIED = re.compile(r"(https?|tcp)://svc/([a-z0-9][a-z0-9.-]*):([a-z0-9-]+)(/.*)?")
-_JOB = re.compile(r"jobs?(?:\.batch)?/([a-z0-9][a-z0-9.-]*)")
-_LOG = re.compile(r"log:([a-z]+/[a-z0-9][a-z0-9.-]*):(.+)")
+FORMS = (
+    "job/NAME: the Job is complete",
+    "http://svc/NAME:PORT/PATH or https://…: the Service answers with a status below 400",
+    "tcp://svc/NAME:PORT: the Service takes connections",
+    "log/KIND/NAME:PATTERN: a line of a pod's log matches the regular expression",
+)
+# Every word that kubectl takes for a kind that has pods.
+POD_KINDS = frozenset(
+    {
+        "po", "pod", "pods", "svc", "service", "services", "deploy", "deployment", "deployments", "sts", "statefulset",
+        "statefulsets", "ds", "daemonset", "daemonsets", "rs", "replicaset", "replicasets", "rc",
+        "replicationcontroller", "replicationcontrollers", "job", "jobs",
+    }
+)  # fmt: skip
+_NAME = r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?"
+_SERVED = re.compile(rf"(https?|tcp)://(?:svc|services?)/({_NAME}):([a-z0-9-]+)(/\S*)?")
+_JOB = re.compile(rf"jobs?(?:\.batch)?/({_NAME})")
+_LOG = re.compile(rf"log/([a-z]+)/({_NAME}):(.+)")
+_PORT_NAME = re.compile(r"(?=.*[a-z])[a-z0-9]([a-z0-9-]{0,13}[a-z0-9])?")
 
 
 @dataclass(frozen=True)
@@ -27,6 +43,10 @@ class Gate:
         port: of the Service: a number or a name.
         path: of the request.
         pattern: of the line, a regular expression.
+
+    Example:
+        >>> str(Gate("tcp", "db", "5432"))
+        'tcp://svc/db:5432'
     """
 
     kind: Literal["job", "http", "https", "tcp", "log"]
@@ -35,12 +55,19 @@ class Gate:
     path: str = ""
     pattern: str = ""
 
+    def __str__(self) -> str:
+        if self.kind == "job":
+            return f"job/{self.target}"
+        if self.kind == "log":
+            return f"log/{self.target}:{self.pattern}"
+        return f"{self.kind}://svc/{self.target}:{self.port}{self.path}"
+
 
 def parse_gate(text: str) -> Gate:
     """Return what a line means.
 
     Args:
-        text: ``job/migrate``, ``http://svc/api:8080/healthz``, ``tcp://svc/db:5432``, ``log:deploy/api:Listening on``.
+        text: ``job/migrate``, ``http://svc/api:8080/healthz``, ``tcp://svc/db:5432``, ``log/deploy/api:Listening on``.
 
     Raises:
         UsageError: it is none of these.
@@ -52,16 +79,29 @@ def parse_gate(text: str) -> Gate:
     line = text.strip()
     if match := _JOB.fullmatch(line):
         return Gate("job", match[1])
-    if (match := _PROXIED.fullmatch(line)) and not (match[1] == "tcp" and match[4]):
+    if (match := _SERVED.fullmatch(line)) and not (match[1] == "tcp" and match[4]):
         kind: Literal["http", "https", "tcp"] = (
             "tcp" if match[1] == "tcp" else "https" if match[1] == "https" else "http"
         )
-        return Gate(kind, match[2], match[3], match[4] or ("" if kind == "tcp" else "/"))
+        return Gate(kind, match[2], _port(match[3], line), match[4] or ("" if kind == "tcp" else "/"))
     if match := _LOG.fullmatch(line):
-        return Gate("log", match[1], pattern=_regular(match[2], line))
+        return Gate("log", f"{_pod_kind(match[1], line)}/{match[2]}", pattern=_regular(match[3], line))
+    raise UsageError(f"gate {text!r} is not understood", evidence=["write one of", *FORMS])
+
+
+def _port(port: str, line: str) -> str:
+    named = _PORT_NAME.fullmatch(port)
+    if named or (port.isdigit() and 0 < int(port) < 65536):
+        return port
+    raise UsageError(f"gate {line!r}: {port!r} is not a port", evidence=["a number from 1 to 65535, or a port's name"])
+
+
+def _pod_kind(word: str, line: str) -> str:
+    if word in POD_KINDS:
+        return word
     raise UsageError(
-        f"gate {text!r} is not understood",
-        evidence=["write job/NAME, http://svc/NAME:PORT/PATH, tcp://svc/NAME:PORT or log:KIND/NAME:PATTERN"],
+        f"gate {line!r}: {word!r} is not a kind that has pods",
+        evidence=["for example deploy, sts, ds, job, svc, pod"],
     )
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import secrets
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,13 +19,14 @@ from pytest_ephemeral_ns.kube.api import Api
 from pytest_ephemeral_ns.kube.discovery import Discovery
 from pytest_ephemeral_ns.kube.watch import Watcher
 from pytest_ephemeral_ns.ready import (
-    wait_for_gate,
+    wait_for_gates,
     wait_for_http,
     wait_for_job,
     wait_for_log,
     wait_for_tcp,
     wait_ready,
 )
+from pytest_ephemeral_ns.rules.graces import Graces
 from pytest_ephemeral_ns.rules.objects import Ref
 
 pytestmark = [pytest.mark.node, pytest.mark.cluster]
@@ -81,8 +85,8 @@ class Place:
     def log(self, target: str, pattern: str, timeout: float = 60, **how: Any) -> str:
         return wait_for_log(self.api, self.name, target, pattern, deadline=Deadline.after(timeout), **how)
 
-    def gate(self, text: str, timeout: float = 60) -> None:
-        wait_for_gate(self.api, self.watcher, self.name, text, deadline=Deadline.after(timeout))
+    def gates(self, *gates: str, timeout: float = 60, **how: Any) -> None:
+        wait_for_gates(self.api, self.watcher, self.name, gates, deadline=Deadline.after(timeout), **how)
 
 
 @pytest.fixture
@@ -157,7 +161,79 @@ def test_answers_through_the_service(place: Place) -> None:
 
 def test_gates(place: Place) -> None:
     place.apply(WEB + "---\n" + job("sleep 1"))
-    for gate in ("job/migrate", "http://svc/web:80/index.html", "tcp://svc/web:web", "log:deploy/web:listening"):
-        place.gate(gate)
+    told: list[str] = []
+    gates = ("job/migrate", "http://svc/web:80/index.html", "tcp://svc/web:web", "log/deploy/web:listening")
+    place.gates(*gates, on_progress=told.append)
+    assert [line for line in told if line in {f"gate {n}/4 {gate}" for n, gate in enumerate(gates, 1)}] == [
+        f"gate {n}/4 {gate}" for n, gate in enumerate(gates, 1)
+    ]
     with pytest.raises(UsageError, match="is not understood"):
-        place.gate("web is up")
+        place.gates("job/migrate", "web is up")
+
+
+def test_a_gate_that_does_not_open_tells_how_the_objects_are(place: Place) -> None:
+    refs = place.apply(WEB)
+    wait_ready(place.api, place.watcher, place.name, refs, deadline=Deadline.after(60))
+    with pytest.raises(WaitTimeout, match=r"did not hold within 2s; last: .*404 Not Found") as caught:
+        place.gates("http://svc/web:web/nowhere", timeout=2, below=refs)
+    assert caught.value.layer == "application"
+    assert caught.value.evidence[:2] == (
+        "waited for: gate 1/1 http://svc/web:web/nowhere",
+        "layer below: infrastructure, 2/2 ready",
+    )
+    raw = f"/api/v1/namespaces/{place.name}/services/web:web/proxy/nowhere"
+    assert caught.value.command == f"kubectl get --raw {raw}"
+
+
+@pytest.mark.parametrize("gate", ["http://svc/web:web/", "tcp://svc/web:web", "job/migrate"])
+def test_what_fails_below_a_gate_ends_it(place: Place, gate: str) -> None:
+    """Ready without a probe, and dead a few seconds later: no answer will ever come."""
+    web = WEB.replace("exec httpd -f -p 8080 -h /tmp", "sleep 4; echo out of luck; exit 3").replace("on 8080", "soon")
+    refs = place.apply(f"{web}---\n{job('sleep 3600')}")[:2]
+    wait_ready(place.api, place.watcher, place.name, refs[:1], deadline=Deadline.after(60))
+    with pytest.raises(WaitFailed, match=r"Deployment .*/web failed: CrashLoopBackOff") as caught:
+        place.gates(gate, timeout=120, below=refs, graces=Graces(crash_loop_restarts=1))
+    assert caught.value.layer == "application"
+    assert f"waited for: gate 1/1 {gate}" in caught.value.evidence
+    assert "    | out of luck" in caught.value.evidence
+
+
+INI = """
+[pytest]
+ephemeral_ns_deploy = web.yaml
+ephemeral_ns_gate =
+    job/migrate
+    http://svc/web:80/index.html
+    log/deploy/web:listening on
+"""
+TESTS = """
+def test_what_stands_behind_the_gates(ephemeral_ns):
+    assert ephemeral_ns.get("job/migrate")["status"]["succeeded"] == 1
+    ephemeral_ns.wait_for_gates("tcp://svc/web:web", timeout=30)
+"""
+
+
+def run_pytest(folder: Path, cluster: Any, *more: str) -> subprocess.CompletedProcess[str]:
+    context = [f"--ephemeral-ns-kubeconfig={cluster.kubeconfig}", "--ephemeral-ns-cluster=current"]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--ephemeral-ns", *context, *more]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=200)
+
+
+def test_gates_and_graces_in_an_ini_file(node_cluster: Any, tmp_path: Path) -> None:
+    (tmp_path / "web.yaml").write_text(WEB + "---\n" + job("sleep 1"))
+    (tmp_path / "pytest.ini").write_text(INI)
+    (tmp_path / "test_web.py").write_text(TESTS)
+    done = run_pytest(tmp_path, node_cluster)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    gate = "--ephemeral-ns-gate=http://svc/web:web/nowhere"
+    done = run_pytest(tmp_path, node_cluster, gate, "--ephemeral-ns-timeout=12s")
+    assert done.returncode == 1
+    assert "application http://svc/web:web/nowhere did not hold within 12s; last: " in done.stdout
+    assert "layer below: infrastructure, 3/3 ready" in done.stdout
+
+    (tmp_path / "web.yaml").write_text(WEB.replace("terminationGracePeriodSeconds: 0", "nodeSelector: {disk: fast}"))
+    done = run_pytest(tmp_path, node_cluster, "--ephemeral-ns-grace=unschedulable=1s", "--ephemeral-ns-timeout=90s")
+    assert done.returncode == 1
+    assert "Deployment" in done.stdout
+    assert "failed: Unschedulable" in done.stdout

@@ -211,7 +211,8 @@ def unsteady(container: Container, related: Related, graces: Graces, now: dateti
     """Return why a container that counts as ready may not be trusted yet: nothing probes it.
 
     The kubelet calls a container without a readiness probe ready as soon as it runs: for the moment before it ends at
-    its first start, and in each pause of a crash loop. It looks once a second.
+    its first start, and in each pause of a crash loop. It looks once a second, so that what was seen running once and
+    is still said to run a little more than a second later was seen running twice.
 
     Args:
         container: the container.
@@ -226,11 +227,12 @@ def unsteady(container: Container, related: Related, graces: Graces, now: dateti
     ended = fields.dig(container.status, "lastState", "terminated", default={})
     if ended:
         lasted = fields.when(ended.get("finishedAt")) - fields.when(ended.get("startedAt"))
-        until = started + timedelta(seconds=min(lasted.total_seconds() + 1, graces.steady))
+        # Both times are cut to whole seconds, and the kubelet looks once a second.
+        until = started + timedelta(seconds=min(lasted.total_seconds() + 1, graces.steady) + 1 + graces.unprobed)
         message = f"it crashed and has no readiness probe, so it must run a while; {ending(container, ended)}"
         cause = Cause(container.ref, "JustRestarted", message, started, NEVER, container.name, "previous", until=until)
         return cause if now < until else None
-    # startedAt is cut to whole seconds, so that it alone can't tell whether a second has passed.
+    # startedAt is cut to whole seconds, so that it alone can't tell how much time has passed.
     if now - started >= timedelta(seconds=2 * graces.unprobed):
         return None
     cause = Cause(

@@ -64,7 +64,8 @@ def _available(workload: Object, told: str, related: Related, now: datetime, gra
 
 
 def _selected(workload: Object, related: Related) -> list[Object]:
-    labels = dig(workload, "spec", "selector", "matchLabels", default={})
+    # A selector may be made of expressions alone; what the template says fits it in any case.
+    labels = dig(workload, "spec", "selector", "matchLabels") or dig(workload, "spec", "template", "metadata", "labels")
     return related.selected(labels, "Pod") if labels else []
 
 
