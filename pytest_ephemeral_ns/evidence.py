@@ -14,10 +14,10 @@ from pytest_ephemeral_ns.errors import EphemeralNsError
 if TYPE_CHECKING:
     from pytest_ephemeral_ns.diagnose import Diagnosis
     from pytest_ephemeral_ns.namespace import Namespace
+    from pytest_ephemeral_ns.rules.redaction import Redactor
     from pytest_ephemeral_ns.timeline import Timeline
 
 __tracebackhide__ = True
-BUDGET = 20.0
 HURRY = 2.0  # seconds, when somebody wants the run to end
 NO_FAILURE = frozenset({"Skipped", "GeneratorExit"})
 _TOLD = 600
@@ -36,8 +36,10 @@ def take_evidence(namespace: Namespace, error: BaseException, diagnostics: str) 
         return
     # pytest's own outcomes are no Exceptions: "Failed" is a failure, the others end the run.
     calm = isinstance(error, Exception) or type(error).__name__ == "Failed"
+    from pytest_ephemeral_ns.diagnose import BUDGET
+
     carry(error, namespace.diagnose(budget=BUDGET if calm else HURRY))
-    clean_error(namespace, error)
+    clean_error(error, namespace.redactor())
 
 
 def carry(error: BaseException, found: Diagnosis) -> None:
@@ -58,15 +60,26 @@ def carried(error: BaseException | None) -> Diagnosis | None:
     return None
 
 
-def clean_error(namespace: Namespace, error: BaseException | None) -> None:
-    """Remove the namespace's secrets from our own errors, whose evidence holds log lines."""
+def clean_error(error: BaseException | None, redactor: Redactor) -> None:
+    """Remove a namespace's secrets from what an error, and what it was raised from, says.
+
+    Args:
+        error: changed in place: its texts, which whoever reports it will print.
+        redactor: knows the values.
+    """
     for _ in range(20):
         if error is None:
             return
         if isinstance(error, EphemeralNsError):
-            error.summary = namespace.clean(error.summary)
-            error.evidence = tuple(namespace.clean(line) for line in error.evidence)
-            error.args = (error.summary,)
+            error.summary = redactor.clean_sure(error.summary)
+            error.evidence = tuple(redactor.clean_sure(line) for line in error.evidence)
+        if isinstance(message := getattr(error, "msg", None), str):  # pytest's own outcomes
+            with contextlib.suppress(AttributeError):
+                setattr(error, "msg", redactor.clean_sure(message))  # noqa: B010
+        if any(isinstance(item, str) for item in error.args):
+            error.args = tuple(redactor.clean_sure(i) if isinstance(i, str) else i for i in error.args)
+        for inner in getattr(error, "exceptions", ()):
+            clean_error(inner, redactor)
         error = error.__cause__ or error.__context__
 
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pytest_ephemeral_ns.rules.handles import Handles
     from pytest_ephemeral_ns.rules.identity import Identity
     from pytest_ephemeral_ns.rules.objects import Object, Ref
+    from pytest_ephemeral_ns.rules.redaction import Redactor
     from pytest_ephemeral_ns.settings import Settings
     from pytest_ephemeral_ns.timeline import Timeline
 
@@ -183,6 +184,7 @@ class Namespace:
 
         setting = self._setting
         connection = namespace_connection(setting.api, self.name, seconds=setting.settings.ttl)
+        self._diagnoses().learn(dict.fromkeys(connection.secrets(), "credential of the namespace"))
         return write_kubeconfig(connection, setting.directory / f"{self.name}.kubeconfig", namespace=self.name)
 
     def _make_api_client(self) -> kubernetes.client.ApiClient:
@@ -643,7 +645,7 @@ class Namespace:
 
     # Say what happened in it
 
-    def diagnose(self, *, since: float | None = None, budget: float = 20.0) -> Diagnosis:
+    def diagnose(self, *, since: float | None = None, until: float | None = None, budget: float = 20.0) -> Diagnosis:
         """Take down the cluster's side of the story: verdicts, causes, warnings, logs; never raises.
 
         Done by itself when a test fails. The bundle is written below ``--ephemeral-ns-artifacts``, again only when
@@ -651,6 +653,7 @@ class Namespace:
 
         Args:
             since: when the test began, seconds since the epoch: its events and log lines are what matters.
+            until: when it ended; default: now.
             budget: seconds.
 
         Returns:
@@ -659,18 +662,25 @@ class Namespace:
         Example:
             >>> print(ns.diagnose())  # doctest: +SKIP
         """
-        from pytest_ephemeral_ns.diagnose import Diagnoses
-
-        taken: Diagnoses = self._once("diagnoses", lambda: Diagnoses(self.name, **self._evidence()))
+        taken = self._diagnoses()
         with self._span("diagnosis") as row:
-            found = taken.take(self._api, since=since, budget=budget)
+            found = taken.take(self._api, since=since, until=until, budget=budget)
             row["headline"] = found.headline
         return found
 
+    def redactor(self) -> Redactor:
+        """Return what removes the values of this namespace's Secrets from text; asks for them, never raises."""
+        return self._diagnoses().know(self._api)
+
+    def _diagnoses(self) -> Diagnoses:
+        from pytest_ephemeral_ns.diagnose import Diagnoses
+
+        made: Diagnoses = self._once("diagnoses", lambda: Diagnoses(self.name, **self._evidence()))
+        return made
+
     def clean(self, text: str) -> str:
-        """Return the text without the values of this namespace's Secrets, as far as :meth:`diagnose` has read them."""
-        taken: Diagnoses | None = self._made.get("diagnoses")
-        return taken.clean(text) if taken else text
+        """Return the text without the values of this namespace's Secrets."""
+        return self.redactor().clean_sure(text)
 
     def _evidence(self) -> dict[str, Any]:
         from pytest_ephemeral_ns.diagnose import Where
@@ -682,6 +692,7 @@ class Namespace:
             "where": Where(self.cluster_name, cluster.access, stays, hint),
             "directory": Path(settings.artifacts) / self.run_id / self.name,
             "log_lines": settings.log_lines,
+            "ledger": self._setting.directory,
         }
 
     # Its end

@@ -207,13 +207,17 @@ def pytest_runtest_makereport(
         from pytest_ephemeral_ns.tracebacks import shorten
 
         message_only = shorten(call.excinfo)  # to the user's own frames
+    ours = _enabled(item.config) and bool(OURS.intersection(getattr(item, "fixturenames", ())))
+    if ours:
+        from pytest_ephemeral_ns.reports import clean_before, tell_failure
+
+        clean_before(item, call, item.config.stash[ACTIVE])
     report = yield
     if message_only and report.failed and call.excinfo is not None:
         report.longrepr = call.excinfo.getrepr(style="value", chain=False)
-    if report.failed and OURS.intersection(getattr(item, "fixturenames", ())):
-        from pytest_ephemeral_ns.reports import tell_failure
-
-        tell_failure(item, call, report, item.config.stash[ACTIVE], item.config.stash.get(SETTINGS, None))
+    if report.failed and ours:
+        ledger = Path(_seat(item.config).directory)
+        tell_failure(item, call, report, item.config.stash[ACTIVE], item.config.stash[SETTINGS], ledger)
     if call.when == "teardown":
         _release(item.config)
     return report

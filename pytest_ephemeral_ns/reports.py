@@ -13,22 +13,45 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_ephemeral_ns.evidence import BUDGET, HURRY, carried
+from pytest_ephemeral_ns.evidence import HURRY, carried, clean_error
 
 if TYPE_CHECKING:
     from pytest_ephemeral_ns.ci import Failure
     from pytest_ephemeral_ns.diagnose import Diagnosis
     from pytest_ephemeral_ns.namespace import Namespace
+    from pytest_ephemeral_ns.rules.redaction import Redactor
     from pytest_ephemeral_ns.run import Run
     from pytest_ephemeral_ns.settings import Settings
 
 ATTRIBUTE = "ephemeral_ns"  # of a report: a list of plain values, which xdist carries to the controller
-_TOLD: dict[str, tuple[str, str]] = {}  # namespace → signature and test of the report that tells all
 _SAID = 8 * 1024  # bytes of logs in a report that refers to another
 _DEPTH = 8
 
 
-def tell_failure(item: Any, call: Any, report: Any, namespaces: list[Namespace], settings: Settings | None) -> None:
+def clean_before(item: Any, call: Any, namespaces: list[Namespace]) -> None:
+    """Remove the values of Secrets from what a test printed and raised, before anybody makes a report of it.
+
+    Args:
+        item: the test; what was captured and recorded is changed.
+        call: its phase; the error's texts are changed.
+        namespaces: those that live.
+    """
+    if not (call.excinfo or item._report_sections or item.user_properties):
+        return
+    try:
+        for redactor in [namespace.redactor() for namespace in namespaces]:
+            clean = redactor.clean_sure
+            item._report_sections[:] = [(when, key, clean(text)) for when, key, text in item._report_sections]
+            item.user_properties[:] = [(name, _clean_text(value, clean)) for name, value in item.user_properties]
+            if call.excinfo:
+                clean_error(call.excinfo.value, redactor)
+    except BaseException as error:
+        _raise_if_wanted(error)
+
+
+def tell_failure(
+    item: Any, call: Any, report: Any, namespaces: list[Namespace], settings: Settings, ledger: Path
+) -> None:
     """Diagnose the namespaces of a test that failed, and put it into its report.
 
     Args:
@@ -36,24 +59,26 @@ def tell_failure(item: Any, call: Any, report: Any, namespaces: list[Namespace],
         call: the phase that failed.
         report: its report; a section, properties and an attribute are added.
         namespaces: those that live, and that the test uses.
-        settings: of the run; ``None`` when nobody gave any.
+        settings: of the run.
+        ledger: private folder that the processes of the run share.
     """
     for namespace in namespaces:
         namespace.mark_failed(item.nodeid)
-    if settings is None or not settings.enabled or settings.diagnostics == "never":
-        return
     try:
-        if _comes_again(item):
-            return  # the last attempt tells it
-        error = call.excinfo.value if call.excinfo else None
-        _tell(item, call, report, [*_diagnoses(error, call, item, namespaces)], settings)
+        if settings.diagnostics != "never" and not _comes_again(item):  # the last attempt tells it
+            error = call.excinfo.value if call.excinfo else None
+            _tell(item, call, report, [*_diagnoses(error, call, item, namespaces)], settings, ledger)
         for namespace in namespaces:
-            _clean(report, namespace.clean)
+            _clean(report, namespace.redactor())
     except BaseException as error:
-        if isinstance(error, (KeyboardInterrupt, SystemExit)) or type(error).__name__ == "Exit":
-            raise
+        _raise_if_wanted(error)
         # Also the alarm of pytest-timeout, whose outcome is no Exception: it would end the whole run from here.
         _add_section(report, "ephemeral-ns", f"no diagnosis: {type(error).__name__}: {error}")
+
+
+def _raise_if_wanted(error: BaseException) -> None:
+    if isinstance(error, (KeyboardInterrupt, SystemExit)) or type(error).__name__ == "Exit":
+        raise error
 
 
 def _comes_again(item: Any) -> bool:
@@ -68,18 +93,18 @@ def _comes_again(item: Any) -> bool:
     return bool(getattr(item, "execution_count", 0)) and item.execution_count <= int(wanted)
 
 
-def _diagnoses(
-    error: BaseException | None, call: Any, item: Any, namespaces: list[Namespace]
-) -> Iterator[tuple[Diagnosis, str]]:
-    """Yield what is known of each namespace, and the cluster's name."""
+def _diagnoses(error: BaseException | None, call: Any, item: Any, namespaces: list[Namespace]) -> Iterator[Diagnosis]:
+    """Yield what is known of each namespace; all of them together have the time of one."""
+    from pytest_ephemeral_ns.diagnose import BUDGET
+
     found = carried(error)
     if found is not None:
-        yield found, ""
+        yield found
     ends = time.monotonic() + BUDGET
     for namespace in namespaces:
         if found is None or namespace.name != found.namespace:
             left = max(HURRY, ends - time.monotonic())
-            yield namespace.diagnose(since=_began(item, call), budget=left), namespace.cluster_name
+            yield namespace.diagnose(since=_began(item, call), until=call.stop, budget=left)
 
 
 def _began(item: Any, call: Any) -> float:
@@ -87,38 +112,52 @@ def _began(item: Any, call: Any) -> float:
     return float(getattr(item, "_ephemeral_ns_began", call.start))
 
 
-def _tell(item: Any, call: Any, report: Any, found: Sequence[tuple[Diagnosis, str]], settings: Settings) -> None:
+def _tell(item: Any, call: Any, report: Any, found: Sequence[Diagnosis], settings: Settings, ledger: Path) -> None:
     told: list[dict[str, Any]] = []
-    for diagnosis, cluster in found:
-        first = _TOLD.get(diagnosis.namespace)
-        text = diagnosis.text
-        if first and first[0] == diagnosis.signature:
-            text = _refer(diagnosis, first[1], same=first[1] == item.nodeid)
-        else:
-            _TOLD[diagnosis.namespace] = (diagnosis.signature, item.nodeid)
+    for diagnosis in found:
+        first = _first(ledger, item, diagnosis)
+        text = _refer(diagnosis, first, same=first == item.nodeid) if first else diagnosis.text
         _add_section(report, f"ephemeral-ns: {diagnosis.namespace}", text)
         _add_attachments(item.config, report, f"ephemeral-ns {diagnosis.namespace}", text)
-        _add_properties(item, call, report, _properties(diagnosis, cluster, settings))
+        _add_properties(item, call, report, _properties(diagnosis, settings))
         told.append({"namespace": diagnosis.namespace, "headline": diagnosis.headline, "text": text})
         told[-1]["bundle"] = diagnosis.bundle
     if told:
         setattr(report, ATTRIBUTE, told)
 
 
+def _first(ledger: Path, item: Any, diagnosis: Diagnosis) -> str:
+    """Return the test whose report tells this state already, in whichever process; empty if it is this one's turn."""
+    if not diagnosis.signature:
+        return ""
+    attempt = str(getattr(item, "execution_count", ""))  # of reruns, only the last one is shown
+    place = ledger / "told" / f"{diagnosis.namespace}-{diagnosis.signature}"
+    try:
+        place.parent.mkdir(mode=0o700, exist_ok=True)
+        with place.open("x", encoding="utf-8") as file:
+            file.write(f"{item.nodeid}\n{attempt}")
+        return ""
+    except FileExistsError:
+        test, _, which = place.read_text("utf-8").rpartition("\n")
+        return "" if test == item.nodeid and which != attempt else test
+    except OSError:
+        return ""  # twice is better than not at all
+
+
 def _refer(diagnosis: Diagnosis, first: str, same: bool) -> str:
-    """A report for a state that another report has told already: what this test's own time adds."""
+    """The report of a state that another report has told already: what this test's own time adds."""
     from pytest_ephemeral_ns.diagnose.words import cut
 
     where = "above" if same else f"in the report of {first}"
-    lines = [f"namespace {diagnosis.namespace}: {diagnosis.headline}", f"nothing has changed in it since; see {where}"]
+    lines = [f"namespace {diagnosis.namespace}: {diagnosis.headline}", f"it is in the state that is told {where}"]
     if diagnosis.said and not same:
         lines += ["", cut(diagnosis.said, _SAID)]
     return "\n".join([*lines, *([f"everything else: {diagnosis.bundle}/summary.md"] if diagnosis.bundle else [])])
 
 
-def _properties(diagnosis: Diagnosis, cluster: str, settings: Settings) -> list[tuple[str, str]]:
+def _properties(diagnosis: Diagnosis, settings: Settings) -> list[tuple[str, str]]:
     found = [("ephemeral-ns-namespace", diagnosis.namespace)]
-    found += [("ephemeral-ns-cluster", cluster)] if cluster else []
+    found += [("ephemeral-ns-cluster", diagnosis.cluster)] if diagnosis.cluster else []
     found += [("ephemeral-ns-bundle", diagnosis.bundle)] if diagnosis.bundle else []
     if settings.keep != "never" and not settings.reuse:
         until = datetime.now(timezone.utc) + timedelta(seconds=settings.keep_ttl)
@@ -157,13 +196,21 @@ def _add_attachments(config: Any, report: Any, title: str, text: str) -> None:
         allure.attach(text, title, allure.attachment_type.TEXT)
 
 
-def _clean(report: Any, clean: Callable[[str], str]) -> None:
-    """Remove the values of the namespace's Secrets from what the test printed and from its traceback."""
+def _clean(report: Any, redactor: Redactor) -> None:
+    """Remove the values of Secrets from the traceback and everything else that a report says; count them there."""
+    before = sum(redactor.counts.values())
+    clean = redactor.clean_sure
     report.sections = [(title, clean(text)) for title, text in report.sections]
     if isinstance(report.longrepr, str):
         report.longrepr = clean(report.longrepr)
     else:
         _clean_inside(report.longrepr, clean, _DEPTH)
+    if count := sum(redactor.counts.values()) - before:
+        _add_section(report, "ephemeral-ns", f"secrets removed from this traceback: {count}")
+
+
+def _clean_text(value: Any, clean: Callable[[str], str]) -> Any:
+    return clean(value) if isinstance(value, str) else value
 
 
 def _clean_inside(value: Any, clean: Callable[[str], str], depth: int) -> Any:
@@ -248,13 +295,16 @@ def tell_crash(report: Any, run: Run) -> None:
 
 
 def _of_worker(run: Run, worker: str) -> Iterator[Diagnosis]:
-    from pytest_ephemeral_ns.diagnose import Where, diagnose
+    from pytest_ephemeral_ns.diagnose import BUDGET, Diagnoses, Where
     from pytest_ephemeral_ns.rules.naming import RUN, WORKER
 
     where = Where(run.cluster.name, run.cluster.access, run.settings.keep != "never")
-    for item in run.api.list("/api/v1/namespaces", label_selector=f"{RUN}={run.seat.run_id},{WORKER}={worker}"):
-        name = item["metadata"]["name"]
+    labels = f"{RUN}={run.seat.run_id},{WORKER} in ({worker},shared)"
+    ends = time.monotonic() + BUDGET
+    for item in run.api.list("/api/v1/namespaces", label_selector=labels):
         if item["metadata"].get("deletionTimestamp"):
             continue
+        name = str(item["metadata"]["name"])
         folder = Path(run.settings.artifacts) / run.seat.run_id / name
-        yield diagnose(run.api, name, where=where, directory=folder, log_lines=run.settings.log_lines)[0]
+        taken = Diagnoses(name, where=where, directory=folder, log_lines=run.settings.log_lines, ledger=run.directory)
+        yield taken.take(run.api, since=None, budget=max(HURRY, ends - time.monotonic()))

@@ -6,6 +6,7 @@ PYTEST_DONT_REWRITE
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,12 +14,16 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_ephemeral_ns.diagnose import bundle
+from pytest_ephemeral_ns.diagnose import files
+from pytest_ephemeral_ns.diagnose.bundle import Bundle, bundle
+from pytest_ephemeral_ns.diagnose.footer import Where, footer
 from pytest_ephemeral_ns.diagnose.reading import Reader
-from pytest_ephemeral_ns.diagnose.words import Diagnosis, cut, tell
+from pytest_ephemeral_ns.diagnose.timeline import write_timeline
+from pytest_ephemeral_ns.diagnose.words import Diagnosis, before, tell
 from pytest_ephemeral_ns.errors import ApiError
+from pytest_ephemeral_ns.rules.known_secrets import named_values, release_of, secret_values
 from pytest_ephemeral_ns.rules.objects import Object
-from pytest_ephemeral_ns.rules.redaction import Redactor, defused, env_values, printable, secret_values
+from pytest_ephemeral_ns.rules.redaction import Redactor, defused, printable
 from pytest_ephemeral_ns.rules.triage import LogWish, Snapshot, Triage, telling, triage
 
 if TYPE_CHECKING:
@@ -26,24 +31,16 @@ if TYPE_CHECKING:
 
 BUDGET = 20.0
 LOG_LINES = 50
+_LOGS = 0.4  # of the time that is left, for logs that are told: the bundle needs some too
 _TROUBLE, _READ, _HEALTHY = 8, 24, 4  # containers: in trouble and told; healthy and read; healthy and told
 
 
 @dataclass(frozen=True)
-class Where:
-    """How people name the cluster, and reach it.
+class _Span:
+    """When the failed test ran, on this machine's clock; ``None`` where no test is meant, or it still runs."""
 
-    Args:
-        cluster: ``"embedded default"``.
-        access: for commands: ``"--context NAME"`` or ``"--kubeconfig FILE"``.
-        stays: whether the namespace will still be there when somebody reads the report.
-        hint: how to make it stay, where it does not.
-    """
-
-    cluster: str = ""
-    access: str = ""
-    stays: bool = True
-    hint: str = ""
+    since: float | None
+    until: float | None
 
 
 def diagnose(
@@ -55,6 +52,7 @@ def diagnose(
     log_lines: int = LOG_LINES,
     budget: float = BUDGET,
     since: float | None = None,
+    until: float | None = None,
     secrets: Mapping[str, str] | None = None,
     last: Diagnosis | None = None,
 ) -> tuple[Diagnosis, Redactor]:
@@ -68,6 +66,7 @@ def diagnose(
         log_lines: last lines of a container's log that are told.
         budget: seconds; what was not had by then is named.
         since: when the failed test began, seconds since the epoch on this machine's clock.
+        until: when it ended; its events and log lines are those in between.
         secrets: more values to remove → what they are called.
         last: the diagnosis before: when nothing has changed since, no bundle is written again.
 
@@ -83,7 +82,7 @@ def diagnose(
     began = time.monotonic()
     taking = _Taking(namespace, where, log_lines, began, Redactor(known))
     try:
-        taking.take(api, budget, since, known, directory, last)
+        taking.take(api, budget, _Span(since, until), known, directory, last)
     except Exception as error:
         told = getattr(error, "summary", "") or f"{type(error).__name__}: {error}"
         taking.gave_up(taking.redactor.clean(printable(told)))
@@ -111,21 +110,21 @@ class _Taking:
         self,
         api: Api,
         budget: float,
-        since: float | None,
+        span: _Span,
         known: Mapping[str, str],
         directory: Path | None,
         last: Diagnosis | None,
     ) -> None:
         reader = Reader(api, self._namespace, budget)
         try:
-            self._read(reader, since, known, directory, last)
+            self._read(reader, span, known, directory, last)
         finally:
             reader.close()
 
     def _read(
         self,
         reader: Reader,
-        since: float | None,
+        span: _Span,
         known: Mapping[str, str],
         directory: Path | None,
         last: Diagnosis | None,
@@ -139,7 +138,8 @@ class _Taking:
             kind: _without_data(items) if kind == "Secret" else self.redactor.clean_tree(items)
             for kind, items in raw.items()
         }
-        snapshot = Snapshot(objects, _when(reader.now), _began(reader, since))
+        since, until = (_on_their_clock(reader, moment) for moment in (span.since, span.until))
+        snapshot = Snapshot(objects, _when(reader.now), since, until)
         found = triage(snapshot)
         signature = hashlib.sha256(repr(found.signature).encode()).hexdigest()[:16]
         logs = self._logs(reader, found, snapshot)
@@ -149,10 +149,11 @@ class _Taking:
         if last is not None and last.signature == signature and last.bundle:
             self.result = self._told(reader, found, logs, home, signature, last.bundle)
             return
-        with bundle.folder(directory) as begun:
-            self._bundle(begun, reader, found, snapshot, raw)
+        with bundle(directory) as into:
+            self._bundle(into, reader, found, snapshot, raw)
+            reader.missing += into.left_out
             told = self._told(reader, found, logs, home, signature, str(directory))
-            bundle.write_summary(begun, told)
+            files.write_summary(into, told)
         self.result = told
 
     def _home(self, reader: Reader) -> str:
@@ -171,12 +172,12 @@ class _Taking:
         healthy = [wish for wish in found.logs if not wish.trouble][:_READ]
         if not self._log_lines:
             return {}
-        logs = _unlike(self._cleaned(reader.logs(trouble, tail=self._log_lines)))
+        logs = _unlike(self._cleaned(reader.logs(trouble, tail=self._log_lines, within=_LOGS)))
         if snapshot.since is None and trouble:
             return logs
         lines = self._log_lines if snapshot.since else min(10, self._log_lines)
-        others = self._cleaned(reader.logs(healthy, tail=lines, since=snapshot.since))
-        said = {wish: text for wish, text in others.items() if text.strip()}
+        others = self._cleaned(reader.logs(healthy, tail=lines, since=snapshot.since, within=_LOGS))
+        said = {wish: told for wish, text in others.items() if (told := before(text, snapshot.until)).strip()}
         ranked = sorted(said, key=lambda wish: -telling(said[wish].splitlines()))
         return {**logs, **{wish: said[wish] for wish in ranked[:_HEALTHY]}}
 
@@ -184,15 +185,18 @@ class _Taking:
         return {wish: self.redactor.clean(printable(text)) for wish, text in logs.items()}
 
     def _bundle(
-        self, begun: Path, reader: Reader, found: Triage, snapshot: Snapshot, raw: Mapping[str, Sequence[Object]]
+        self, into: Bundle, reader: Reader, found: Triage, snapshot: Snapshot, raw: Mapping[str, Sequence[Object]]
     ) -> None:
-        rest = {kind: self.redactor.clean_tree(items) for kind, items in reader.rest(raw).items()}
-        bundle.write_objects(begun, {**snapshot.objects, **rest}, reader.paths)
-        bundle.write_events(begun, snapshot.objects.get("Event", ()))
-        bundle.write_descriptions(begun, snapshot)
-        bundle.write_releases(begun, raw.get("Secret", ()), self.redactor)
-        bundle.write_timeline(begun, snapshot, self._namespace)
-        bundle.write_logs(begun, found.logs, reader, self.redactor)
+        """The small and telling files first; objects before logs, which are most of it."""
+        files.write_events(into, snapshot.objects.get("Event", ()))
+        write_timeline(into, snapshot, self._namespace)
+        files.write_descriptions(into, snapshot)
+        files.write_releases(into, raw.get("Secret", ()), self.redactor)
+        others = reader.rest(raw)
+        self.redactor.learn(named_values(others.values()))
+        rest = {kind: self.redactor.clean_tree(items) for kind, items in others.items()}
+        files.write_objects(into, {**snapshot.objects, **rest}, reader.paths, reader.deadline)
+        files.write_logs(into, found.logs, reader, self.redactor)
 
     def _title(self, headline: str, home: str) -> str:
         on = f" on {self._where.cluster}" if self._where.cluster else ""
@@ -202,14 +206,16 @@ class _Taking:
         self, reader: Reader, found: Triage, logs: Mapping[LogWish, str], home: str, signature: str, directory: str
     ) -> Diagnosis:
         headline = defused(printable(found.headline))
-        missing = [self.redactor.clean(line) for line in reader.missing]
-        footer = [*_missing(missing), *_removed(self.redactor), *self._further(found, directory)]
+        asked = re.compile(rf"\bget \S+ in namespace {re.escape(self._namespace)}: ")
+        missing = [*dict.fromkeys(asked.sub("", self.redactor.clean(line)) for line in reader.missing)]
+        last = footer(found, missing, self.redactor, self._namespace, self._where, directory)
         title = self._title(headline, home)
-        text, said = tell(found, logs, title=title, log_lines=self._log_lines, footer=footer)
+        text, said = tell(found, logs, title=title, log_lines=self._log_lines, footer=last)
         return Diagnosis(
             self._namespace,
             headline,
-            self.redactor.clean_values(defused(printable(text))),
+            cluster=self._where.cluster,
+            text=self.redactor.clean_values(defused(printable(text))),
             said=self.redactor.clean_values(defused(printable(said))),
             bundle=directory,
             taken=f"{_when(reader.now):%Y-%m-%dT%H:%M:%SZ}",
@@ -218,22 +224,6 @@ class _Taking:
             missing=tuple(missing),
             signature=signature,
         )
-
-    def _further(self, found: Triage, directory: str) -> list[str]:
-        lines = ["", f"everything else: {directory}/summary.md"] if directory else []
-        if not self._where.stays:
-            return [*lines, self._where.hint] if self._where.hint else lines
-        kubectl = " ".join(["kubectl", *([self._where.access] if self._where.access else []), "-n", self._namespace])
-        commands = [f"{kubectl} get all,events"]
-        if found.findings:
-            first = found.findings[0]
-            cause = first.verdict.causes[0] if first.verdict.causes else None
-            ref = cause.ref if cause and cause.ref.kind else first.ref
-            commands.insert(0, f"{kubectl} describe {ref.kind.lower()}/{ref.name}")
-            if cause and cause.log and cause.container:
-                previous = " --previous" if cause.log == "previous" else ""
-                commands.insert(0, f"{kubectl} logs {ref.name} -c {cause.container}{previous}")
-        return [*lines, "look further:", *(f"  {command}" for command in commands)]
 
 
 def _unlike(logs: Mapping[LogWish, str]) -> dict[LogWish, str]:
@@ -251,8 +241,10 @@ def _redactor(namespace: str, known: Mapping[str, str], raw: Mapping[str, Sequen
         names.update(str(item["metadata"]["name"]) for item in items)
     for pod in raw.get("Pod", ()):
         names.update(str(box.get("name")) for box in (pod.get("spec") or {}).get("containers") or ())
-    values = {**env_values(raw.get("Pod", ())), **secret_values(raw.get("Secret", ())), **known}
-    return Redactor(values, public=names)
+    releases = [release for secret in raw.get("Secret", ()) if (release := release_of(secret))]
+    others = (items for kind, items in raw.items() if kind not in ("Secret", "Event"))
+    named = named_values([releases, *others])
+    return Redactor({**named, **secret_values(raw.get("Secret", ())), **known}, public=names)
 
 
 def _without_data(secrets: Sequence[Object]) -> list[Object]:
@@ -268,24 +260,9 @@ def _when(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, timezone.utc)
 
 
-def _began(reader: Reader, since: float | None) -> datetime | None:
-    """The test's start on the server's clock; a small difference is the server's whole seconds."""
-    if since is None:
+def _on_their_clock(reader: Reader, moment: float | None) -> datetime | None:
+    """A moment of ours on the server's clock; a small difference is the server's whole seconds."""
+    if moment is None:
         return None
     ahead = reader.now - time.time()
-    return _when(since + (ahead if abs(ahead) > 2.0 else 0.0))
-
-
-def _missing(missing: Sequence[str]) -> list[str]:
-    return ["", "could not be had:", *(f"  {cut(line, 400)}" for line in missing[:10])] if missing else []
-
-
-def _removed(redactor: Redactor) -> list[str]:
-    lines = []
-    if counts := redactor.counts:
-        shown = sorted(counts.items(), key=lambda pair: -pair[1])
-        told = ", ".join(f"{name} ×{count}" for name, count in shown[:6]) + (" …" if len(shown) > 6 else "")
-        lines += ["", f"secrets removed: {sum(counts.values())} ({told})"]
-    if redactor.left_out:
-        lines.append(f"not removed, because objects have the same name: {', '.join(redactor.left_out[:6])}")
-    return lines
+    return _when(moment + (ahead if abs(ahead) > 2.0 else 0.0))

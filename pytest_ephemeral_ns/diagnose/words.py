@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime, timedelta
 from typing import Any
 
 from pytest_ephemeral_ns.rules.redaction import printable
@@ -18,6 +19,7 @@ LIMIT = 64 * 1024  # bytes of text in a report
 _LINE = 500
 _FINDINGS, _STORIES, _WARNINGS, _FACTS = 20, 5, 25, 20
 _STAMP = re.compile(r"^\d{4}-\d\d-\d\dT(\d\d:\d\d:\d\d)(\.\d{1,3})?\d*(?:Z|[+-]\d\d:\d\d) ?")
+_GRACE = timedelta(seconds=1)
 _MARKS = {"failed": "✗", "waiting": "…", "ready": "✓"}
 
 
@@ -36,6 +38,7 @@ class Diagnosis:
         redactions: how often what was removed: ``{"Secret/db password": 3}``.
         missing: what could not be had, a line each.
         signature: the same as long as the state of the namespace is the same.
+        cluster: as people call it, ``"embedded default"``.
 
     Example:
         >>> print(Diagnosis("shop", "all 3 objects are ready", "✓ all 3 objects are ready"))
@@ -52,6 +55,7 @@ class Diagnosis:
     redactions: Mapping[str, int] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
     signature: str = ""
+    cluster: str = ""
 
     def __str__(self) -> str:
         return self.text
@@ -172,6 +176,29 @@ def _log_line(line: str) -> str:
     if match is None:
         return f"| {_short(line)}"
     return f"{match[1]}{(match[2] or '.0').ljust(4, '0')} | {_short(line[match.end() :])}"
+
+
+def before(log: str, until: datetime | None) -> str:
+    """Return the lines of a log that are not newer than ``until``; lines without a time stay.
+
+    Args:
+        log: lines that begin with the kubelet's time.
+        until: the end, with whole seconds of grace for a container's own delay.
+
+    Example:
+        >>> from datetime import timezone
+        >>> before("2026-01-01T00:00:09.5Z late", datetime(2026, 1, 1, tzinfo=timezone.utc))
+        ''
+    """
+    if until is None:
+        return log
+    last = f"{until + _GRACE:%Y-%m-%dT%H:%M:%S}"
+    return "".join(line for line in log.splitlines(keepends=True) if not _is_after(line, last))
+
+
+def _is_after(line: str, last: str) -> bool:
+    match = _STAMP.match(line)
+    return match is not None and match[0].rstrip().endswith("Z") and line[: len(last)] > last
 
 
 def _last(lines: Sequence[str], room: int) -> str:

@@ -6,16 +6,13 @@ PYTEST_DONT_REWRITE
 from __future__ import annotations
 
 import base64
-import binascii
 import html
 import json
 import re
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, quote_plus
-
-from pytest_ephemeral_ns.rules.objects import Object
 
 MASK = "***"
 _SHORTEST = 4  # a shorter value would blank out half of the text
@@ -25,35 +22,60 @@ _LINE = 12  # lines of a value of several lines that are removed one by one
 _HARMLESS = frozenset(
     {"true", "false", "null", "none", "default", "localhost", "127.0.0.1", "0.0.0.0", "http", "https", "Opaque"}  # noqa: S104
 )
-_PUBLIC_KEYS = {"kubernetes.io/service-account-token": {"namespace", "ca.crt"}, "kubernetes.io/tls": {"tls.crt"}}
-_RELEASE = "helm.sh/release.v1"  # a whole chart, packed; what is secret in it is in other Secrets too
-_SECRET_NAME = re.compile(
-    r"(?i)(?:^|[_.-])(?:pass(?:word|wd|phrase)?|pwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key"
-    r"|credentials?|dsn)$"
+_SAID_BY_NAME = re.compile(
+    r"(?:^|[_.-]|(?<=[a-z0-9])(?=[A-Z]))"
+    r"(?i:pass(?:word|wd|phrase)?|pwd|token|(?:api|access|private|secret)[_-]?key|credentials?|dsn"
+    r"|(?:app|client|consumer|cookie|hmac|jwt|oauth|session|shared|signing|webhook)[_-]?secret)$"
 )
 _NAMED = r"(?:pass(?:word|wd|phrase)?|pwd|secret|token|api[_-]?key|access[_-]?key|secret[_-]?key|private[_-]?key)"
-# What a secret looks like, where nobody knows its value: name → pattern; the group "keep" stays, if there is one.
-_PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = (
-    ("PEM", re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.S)),
-    ("JWT", re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*")),
-    ("authorization", re.compile(r"(?i)(?P<keep>\b(?:bearer|basic)[ ]+)(?!\*)[A-Za-z0-9._~+/-]{8,}=*")),
+_WORDS = ("pass", "pwd", "secret", "token", "key")
+# What a secret looks like, where nobody knows its value: name, words without which the pattern need not be tried (in
+# lower case), pattern; the group "keep" stays, if there is one.
+_Pattern = tuple[str, tuple[str, ...], re.Pattern[str]]
+_UNMISTAKABLE: tuple[_Pattern, ...] = (
+    (
+        "PEM",
+        ("-----begin",),
+        re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.S),
+    ),
+    ("JWT", ("eyj",), re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*")),
+    (
+        "authorization",
+        ("bearer", "basic"),
+        re.compile(r"(?i)(?P<keep>\b(?:bearer|basic)[ ]+)(?!\*)[A-Za-z0-9._~+/-]{8,}=*"),
+    ),
     (
         "URL password",
+        ("://",),
         re.compile(r"(?P<keep>\b[a-z][a-z0-9+.-]{1,30}://[^\s:@/\"']{0,80}:)(?!\*)[^\s@/\"']{1,200}(?=@)"),
     ),
-    ("AWS key", re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b")),
-    ("Google key", re.compile(r"\bAIza[0-9A-Za-z_-]{35}\b")),
-    ("GitHub token", re.compile(r"\b(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{40,})")),
-    ("GitLab token", re.compile(r"\bglpat-[A-Za-z0-9_-]{20,}")),
-    ("Slack token", re.compile(r"\bxox[abprs]-[A-Za-z0-9-]{10,}")),
-    ("API key", re.compile(r"\b(?:sk|rk|pk)_(?:live|test)_[A-Za-z0-9]{16,}|\bsk-[A-Za-z0-9_-]{20,}")),
-    ("DSN password", re.compile(rf"(?i)(?P<keep>\b\w*?{_NAMED}\s*[=:]\s*)(?![*\s])[^\s,;&\"'{{}}\[\]<>()$|]{{4,}}")),
-    ("DSN password", re.compile(rf"(?i)(?P<keep>[\"']\w*?{_NAMED}[\"']\s*[:=]\s*[\"'])(?!\*)[^\"'\s]{{4,}}(?=[\"'])")),
+    ("AWS key", ("akia", "asia"), re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b")),
+    ("Google key", ("aiza",), re.compile(r"\bAIza[0-9A-Za-z_-]{35}\b")),
+    (
+        "GitHub token",
+        ("ghp_", "gho_", "ghu_", "ghr_", "ghs_", "github_pat_"),
+        re.compile(r"\b(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{40,})"),
+    ),
+    ("GitLab token", ("glpat-",), re.compile(r"\bglpat-[A-Za-z0-9_-]{20,}")),
+    ("Slack token", ("xox",), re.compile(r"\bxox[abprs]-[A-Za-z0-9-]{10,}")),
+    (
+        "API key",
+        ("sk_", "rk_", "pk_", "sk-"),
+        re.compile(r"\b(?:sk|rk|pk)_(?:live|test)_[A-Za-z0-9]{16,}|\bsk-[A-Za-z0-9_-]{20,}"),
+    ),
 )
-# Most texts have nothing of all that: one look instead of a dozen.
-_HINT = re.compile(
-    r"(?i)-----BEGIN|eyJ|bearer|basic|://|AKIA|ASIA|AIza|gh[pousr]_|github_pat|glpat-|xox|[srp]k[-_]|pass|pwd|secret"
-    r"|token|key"
+_PATTERNS: tuple[_Pattern, ...] = (
+    *_UNMISTAKABLE,
+    (
+        "DSN password",
+        _WORDS,
+        re.compile(rf"(?i)(?P<keep>{_NAMED}\s*[=:]\s*)(?![*\s])[^\s,;&\"'{{}}\[\]<>()$|]{{4,}}"),
+    ),
+    (
+        "DSN password",
+        _WORDS,
+        re.compile(rf"(?i)(?P<keep>{_NAMED}[\"']\s*[:=]\s*[\"'])(?!\*)[^\"'\s]{{4,}}(?=[\"'])"),
+    ),
 )
 _UNSAFE = re.compile(
     r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)"
@@ -78,18 +100,33 @@ class Redactor:
     """
 
     def __init__(self, values: Mapping[str, str], *, public: Iterable[str] = ()) -> None:
-        shown = _HARMLESS.union(public)
-        self.left_out = sorted({label for value, label in values.items() if value in shown})
+        self._shown = _HARMLESS.union(public)
+        self._left_out: set[str] = set()
         self._labels: dict[str, str] = {}
-        for value, label in values.items():
-            if value not in shown:
-                for form in forms(value):
-                    self._labels.setdefault(form, label)
-        # One pass, the longest first: nothing of a long value stays because a short one was removed from it.
-        ordered = sorted(self._labels, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(_exactly, ordered))) if ordered else None
+        self._patterns: tuple[re.Pattern[str], ...] = ()
         self._counts: Counter[str] = Counter()
         self._harmless: set[str] = set()
+        self.learn(values)
+
+    def learn(self, values: Mapping[str, str]) -> None:
+        """Remove these values as well from now on.
+
+        Args:
+            values: value → what it is called in the count.
+        """
+        for value, label in values.items():
+            if value in self._shown:
+                self._left_out.add(label)
+                continue
+            for form in forms(value):
+                self._labels.setdefault(form, label)
+        self._patterns = tuple(_patterns([*self._labels]))
+        self._harmless.clear()
+
+    @property
+    def left_out(self) -> list[str]:
+        """What could not be removed, because something public is called the same."""
+        return sorted(self._left_out)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -102,21 +139,34 @@ class Redactor:
         Args:
             text: any.
         """
-        text = self.clean_values(text)
-        if not _HINT.search(text):
-            return text
-        for name, pattern in _PATTERNS:
+        return self._by_look(self.clean_values(text), _PATTERNS)
+
+    def clean_sure(self, text: str) -> str:
+        """Return the text without the known values and what is unmistakable (a JWT, a private key).
+
+        For what a user's test printed and for its traceback, where ``token = make_token()`` is code.
+
+        Args:
+            text: any.
+        """
+        return self._by_look(self.clean_values(text), _UNMISTAKABLE)
+
+    def _by_look(self, text: str, patterns: Sequence[_Pattern]) -> str:
+        small = text.lower()
+        for name, words, pattern in patterns:
+            if not any(word in small for word in words):
+                continue
             text = pattern.sub(lambda match, name=name: self._masked(name, match), text)  # type: ignore[misc]
         return text
 
     def clean_values(self, text: str) -> str:
-        """Return the text without the known values only; for text that is the user's own."""
-        if self._pattern is None:
-            return text
-        return self._pattern.sub(lambda match: self._masked(self._labels.get(match[0], "value"), match), text)
+        """Return the text without the known values only."""
+        for pattern in self._patterns:
+            text = pattern.sub(lambda match: self._masked(self._labels.get(match[0], "value"), match), text)
+        return text
 
     def clean_tree(self, value: Any) -> Any:
-        """Return JSON-like data without secrets in any of its texts, keys included.
+        """Return JSON-like data without secrets in any of its texts, keys included, and under names that say it.
 
         Args:
             value: a mapping, a list or a scalar; not changed.
@@ -124,10 +174,21 @@ class Redactor:
         if isinstance(value, str):
             return value if value in self._harmless else self._clean_once(value)
         if isinstance(value, Mapping):
-            return {self._key(str(key)): self.clean_tree(item) for key, item in value.items()}
+            name = str(value.get("name", "")) if "value" in value else ""
+            named = name if says_secret(name) else ""
+            return {self._key(str(key)): self._under(str(key), item, named) for key, item in value.items()}
         if isinstance(value, (list, tuple)):
             return [self.clean_tree(item) for item in value]
         return value
+
+    def _under(self, key: str, value: Any, named: str) -> Any:
+        """A value below a key; ``named`` is what its neighbour calls secret, where the key is "value"."""
+        if (says_secret(key) or (named and key == "value")) and isinstance(value, (str, int)) and value != MASK:
+            if value == "" or isinstance(value, bool) or value in self._shown:
+                return value
+            self._counts[f"variable {named}" if named and key == "value" else f"value of {key}"] += 1
+            return MASK
+        return self.clean_tree(value)
 
     def _key(self, key: str) -> str:
         return key if key in self._harmless else self._clean_once(key)
@@ -144,10 +205,38 @@ class Redactor:
         return str(match.groupdict().get("keep") or "") + MASK
 
 
-def _exactly(form: str) -> str:
-    if len(form) >= _LOOSE:
-        return re.escape(form)
-    return rf"(?<![A-Za-z0-9]){re.escape(form)}(?![A-Za-z0-9])"
+def _patterns(forms: Sequence[str]) -> Iterable[re.Pattern[str]]:
+    """Two passes: what is removed everywhere, then what is removed as a whole word; the longest first in each."""
+    if loose := [form for form in forms if len(form) >= _LOOSE]:
+        # Nearly everywhere in a text one look at eight characters is enough; a plain list of a thousand forms, tried at
+        # each position, takes minutes for a bundle.
+        gate = "".join(f"[{''.join(sorted(map(re.escape, {form[at] for form in loose})))}]" for at in range(_LOOSE))
+        yield re.compile(f"(?={gate}){_one_of(loose, 3)}")
+    if exact := [form for form in forms if len(form) < _LOOSE]:
+        yield re.compile(f"(?<![A-Za-z0-9]){_one_of(exact, 1)}(?![A-Za-z0-9])")
+
+
+def _one_of(texts: Sequence[str], depth: int) -> str:
+    """Return a pattern for any of the texts, the longest first, told apart by their first ``depth`` characters."""
+    if depth == 0 or len(texts) == 1 or not all(texts):
+        return f"(?:{'|'.join(map(re.escape, sorted(texts, key=len, reverse=True)))})"
+    rest: dict[str, list[str]] = defaultdict(list)
+    for text in texts:
+        rest[text[0]].append(text[1:])
+    return f"(?:{'|'.join(re.escape(first) + _one_of(tails, depth - 1) for first, tails in rest.items())})"
+
+
+def says_secret(name: str) -> bool:
+    """Whether the name of a variable, a key or a flag says that its value is secret.
+
+    Args:
+        name: for example ``DB_PASSWORD``, ``adminPassword``, ``--api-key``.
+
+    Example:
+        >>> says_secret("DB_PASSWORD"), says_secret("adminPassword"), says_secret("existingSecret")
+        (True, True, False)
+    """
+    return bool(_SAID_BY_NAME.search(name))
 
 
 def forms(value: str) -> set[str]:
@@ -161,12 +250,14 @@ def forms(value: str) -> set[str]:
         True
     """
     found: set[str] = set()
-    lines = [line.strip() for line in value.splitlines()] if "\n" in value.strip() else []
-    for plain in {value, value.strip(), *(line for line in lines if len(line) >= _LINE)}:
+    for plain in {value, value.strip()}:
         if len(plain) >= _SHORTEST:
             found |= _written(plain)
             if len(plain) >= _LOOSE:
                 found |= _encoded(plain.encode("utf-8", "surrogateescape"))
+    for line in map(str.strip, value.splitlines() if "\n" in value.strip() else ()):
+        if len(line) >= _LINE:
+            found |= _written(line)
     return {form for form in found if len(form) >= _SHORTEST}
 
 
@@ -191,77 +282,6 @@ def _encoded(data: bytes) -> set[str]:
     whole = base64.b64encode(data).decode()
     bare = whole.rstrip("=")
     return found | {whole, bare, whole.replace("+", "-").replace("/", "_"), bare.replace("+", "-").replace("/", "_")}
-
-
-def secret_values(secrets: Iterable[Object]) -> dict[str, str]:
-    """Return every value of the Secrets → which one it is.
-
-    Args:
-        secrets: Secret objects as the API server gives them.
-
-    Returns:
-        Decoded values; Helm's packed releases and what is public in a Secret (CA certificates) are left out.
-
-    Example:
-        >>> secret_values([{"metadata": {"name": "db"}, "data": {"password": "aHVudGVyMjI="}}])
-        {'hunter22': 'Secret/db password'}
-    """
-    found: dict[str, str] = {}
-    for secret in secrets:
-        kind = str(secret.get("type") or "")
-        if kind == _RELEASE:
-            continue
-        name = (secret.get("metadata") or {}).get("name", "")
-        for key, text in (secret.get("data") or {}).items():
-            if key in _PUBLIC_KEYS.get(kind, ()):
-                continue
-            try:
-                value = base64.b64decode(str(text)).decode("utf-8")
-            except (binascii.Error, UnicodeDecodeError):
-                value = str(text)  # not text; programs can only print it encoded
-            found[value] = f"Secret/{name} {key}"
-            found.update({inner: f"Secret/{name} {key}" for inner in _inner(value)})
-    return found
-
-
-def _inner(value: str) -> list[str]:
-    """What is secret inside a value that is JSON, such as the passwords of registries."""
-    if not value.lstrip().startswith(("{", "[")):
-        return []
-    try:
-        data = json.loads(value)
-    except ValueError:
-        return []
-    found: list[str] = []
-    todo = [data]
-    while todo:
-        item = todo.pop()
-        todo.extend(item.values() if isinstance(item, dict) else item if isinstance(item, list) else ())
-        if isinstance(item, str) and len(item) >= _LOOSE and "://" not in item:
-            found.append(item)
-    return found
-
-
-def env_values(pods: Iterable[Object]) -> dict[str, str]:
-    """Return the values of plain environment variables whose names say that they are secret.
-
-    Args:
-        pods: Pod objects.
-
-    Example:
-        >>> env_values([{"metadata": {"name": "api"}, "spec": {"containers": [
-        ...     {"env": [{"name": "DB_PASSWORD", "value": "hunter22"}, {"name": "PORT", "value": "8080"}]}]}}])
-        {'hunter22': 'variable DB_PASSWORD'}
-    """
-    found: dict[str, str] = {}
-    for pod in pods:
-        spec = pod.get("spec") or {}
-        for container in (*(spec.get("initContainers") or ()), *(spec.get("containers") or ())):
-            for variable in container.get("env") or ():
-                name, value = str(variable.get("name")), str(variable.get("value") or "")
-                if len(value) >= _SHORTEST and _SECRET_NAME.search(name):
-                    found[value] = f"variable {name}"
-    return found
 
 
 def printable(text: str) -> str:

@@ -31,11 +31,13 @@ class Snapshot:
         objects: kind → objects, each with ``kind`` and ``apiVersion``; a kind that could not be read is absent.
         now: the time of it, on the API server's clock.
         since: when the failed test began, on the same clock; ``None`` if no test is meant.
+        until: when it ended; ``None`` if it still runs.
     """
 
     objects: Mapping[str, Sequence[Object]]
     now: datetime
     since: datetime | None = None
+    until: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class LogWish:
         previous: the log before its last restart.
         why: for its title: ``"not ready"``, ``"ended with exit code 1"``.
         trouble: whether it is one of those that explain a failure; the others are read for what the test did.
+        node: where the pod runs, for what a node's silence explains.
     """
 
     pod: str
@@ -70,6 +73,7 @@ class LogWish:
     previous: bool = False
     why: str = ""
     trouble: bool = True
+    node: str = ""
 
 
 @dataclass(frozen=True)
@@ -127,7 +131,7 @@ def triage(snapshot: Snapshot, graces: Graces | None = None) -> Triage:
     return Triage(
         findings=tuple(Finding(Ref.of(obj), found, _story(obj, found, related)) for obj, found in bad),
         ready=tuple(sorted(Ref.of(obj) for obj, found in judged if found.ready)),
-        warnings=tuple(warnings_of(snapshot.objects.get("Event", ()), snapshot.since)),
+        warnings=tuple(warnings_of(snapshot.objects.get("Event", ()), snapshot.since, snapshot.until)),
         logs=tuple(_wishes([cause for _, found in bad for cause in found.causes], boxes, pods)),
         facts=tuple(line for box in boxes if (line := _history(box))),
         quotas=tuple(_quotas(snapshot.objects.get("ResourceQuota", ()))),
@@ -255,7 +259,8 @@ def _wishes(causes: Iterable[Cause], boxes: Sequence[Container], pods: Sequence[
 
     def add(box: Container, previous: bool, why: str, trouble: bool = True) -> None:
         key = (box.ref.name, box.name, previous)
-        found.setdefault(key, LogWish(box.ref.name, box.name, previous, why, trouble))
+        node = str(fields.dig(box.pod, "spec", "nodeName", default=""))
+        found.setdefault(key, LogWish(box.ref.name, box.name, previous, why, trouble, node))
 
     for cause in causes:
         box = known.get((cause.ref.name, cause.container))

@@ -44,12 +44,13 @@ class Warned:
     during: bool = False
 
 
-def warnings_of(events: Iterable[Object], since: datetime | None) -> list[Warned]:
+def warnings_of(events: Iterable[Object], since: datetime | None, until: datetime | None = None) -> list[Warned]:
     """Return the warning events, those that say the same of objects of one kind told once, oldest first.
 
     Args:
         events: all events of a namespace.
         since: when the failed test began, on the API server's clock.
+        until: when it ended.
     """
     found: dict[tuple[str, str, str], Warned] = {}
     for event in events:
@@ -60,7 +61,7 @@ def warnings_of(events: Iterable[Object], since: datetime | None) -> list[Warned
         # "… in pod api-x_shop(08dd…)": whose it is stands before it.
         message = _PLACE.sub("", fields.one_line(event.get("message") or event.get("note"), 400))
         first, last = first_seen(event), last_seen(event)
-        during = since is not None and last >= since - _QUICK
+        during = since is not None and last >= since - _QUICK and (until is None or first <= until + _QUICK)
         one = Warned(ref, str(event.get("reason", "")), message, first, last, times(event), 0, during)
         key = (ref.kind, one.reason, _GENERATED.sub("-*", message.replace(ref.name, "*")))
         found[key] = _folded(found[key], one) if key in found else one

@@ -96,7 +96,7 @@ def test_the_terminal_and_junit_and_the_bundle(pytester, run_pytest, witness, br
             "*Pod/api, container app: 3 restarts; last ended with exit code 3, after 2 s*",
             "secrets removed: *Secret/db password*",
             "everything else: */summary.md",
-            "*nothing has changed in it since; see in the report of *::test_one",
+            "it is in the state that is told in the report of *::test_one",
             "*Pod/api, container app: 9 restarts*",
         ]
     )
