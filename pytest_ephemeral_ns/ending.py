@@ -16,11 +16,14 @@ from pytest_ephemeral_ns.keeping import Kept, keep_if_wanted, kept
 from pytest_ephemeral_ns.provision import Record, Sweep, sweep, wait_deleted
 from pytest_ephemeral_ns.rules.naming import WORKER
 from pytest_ephemeral_ns.rules.retention import is_kept
+from pytest_ephemeral_ns.rules.timeline import Row, spaces_of, tell_slowest
+from pytest_ephemeral_ns.timeline import read
 
 if TYPE_CHECKING:
     from pytest_ephemeral_ns.run import Run
 
 __tracebackhide__ = True
+_SHOWN = 12
 
 
 def finish(run: Run) -> Ending:
@@ -34,7 +37,11 @@ def finish(run: Run) -> Ending:
     swept, stays, over = Sweep(), [], ""
     try:
         if run.touched:
-            swept = _swept(run)
+            with run.timeline.span("sweep"):
+                swept = _swept(run)
+            for what, names in (("swept", swept.deleted), ("kept", swept.kept)):
+                for name in names:
+                    run.timeline.mark(what, name)
             stays = kept(run)
             over = run.leaked
             _give_back(run, stays)
@@ -43,8 +50,9 @@ def finish(run: Run) -> Ending:
     finally:
         run.close()
         said = run.warnings()
+        rows = read(run.directory)
         shutil.rmtree(run.directory, ignore_errors=True)
-    return Ending(swept, tuple(stays), said, over)
+    return Ending(swept, tuple(stays), said, over, rows)
 
 
 @dataclass(frozen=True)
@@ -55,13 +63,26 @@ class Ending:
     kept: tuple[Kept, ...]
     warnings: tuple[str, ...]
     leftovers: str
+    rows: Sequence[Row] = ()
 
-    def lines(self) -> list[str]:
-        """Return it as lines for a terminal."""
+    def lines(self, verbose: bool = False) -> list[str]:
+        """Return it as lines for a terminal.
+
+        Args:
+            verbose: whether to name the slowest namespaces of a quick run too.
+        """
         swept = [f"swept: {name} (its process did not release it)" for name in self.sweep.deleted]
         stays = [line for one in self.kept for line in one.lines()]
         swept += [self.leftovers] if self.leftovers else []
-        return [*swept, *stays, *(f"warning: {text}" for text in (*self.warnings, *self.sweep.warnings))]
+        warned = [f"warning: {text}" for text in (*self.warnings, *self.sweep.warnings)]
+        slow = tell_slowest(spaces_of(self.rows), verbose=verbose)
+        return [*_folded(slow), *_folded(swept), *stays, *_folded(warned)]
+
+
+def _folded(lines: Sequence[str]) -> list[str]:
+    """A run of hundreds of namespaces must not push what failed off the screen."""
+    left = len(lines) - _SHOWN
+    return [*lines[:_SHOWN], f"  … and {left} more like this"] if left > 1 else list(lines)
 
 
 def _swept(run: Run) -> Sweep:

@@ -38,17 +38,21 @@ class Kept:
     access: tuple[str, str]
     cluster: str = ""
 
-    def lines(self) -> list[str]:
-        """Return what a person needs to know: that it stays, and the commands to look at it and to end it."""
+    def commands(self) -> dict[str, str]:
+        """Return what to type to look at it, to go on with it and to end it."""
         way, which = self.access
         ours = f"--{way}={which}"
-        found = [
-            f"kept: {self.name} until {self.until} ({self.reason})",
-            f"  look:   ephemeral-ns describe {self.name} {ours}",
-            f"  enter:  ephemeral-ns shell {self.name} {ours}",
-            f"  rerun:  pytest --ephemeral-ns --ephemeral-ns-{way}={which} --ephemeral-ns-reuse={self.name}",
-            f"  delete: ephemeral-ns delete {self.name} {ours}",
-        ]
+        return {
+            "look": f"ephemeral-ns describe {self.name} {ours}",
+            "enter": f"ephemeral-ns shell {self.name} {ours}",
+            "rerun": f"pytest --ephemeral-ns --ephemeral-ns-{way}={which} --ephemeral-ns-reuse={self.name}",
+            "delete": f"ephemeral-ns delete {self.name} {ours}",
+        }
+
+    def lines(self) -> list[str]:
+        """Return what a person needs to know: that it stays, and the commands to look at it and to end it."""
+        commands = [f"  {name + ':':<7} {command}" for name, command in self.commands().items()]
+        found = [f"kept: {self.name} until {self.until} ({self.reason})", *commands]
         return [*found, f"  or with its whole cluster: {self.cluster}"] if self.cluster else found
 
 

@@ -111,8 +111,9 @@ def _provision(run: Run, worker_id: str, extra: str) -> Namespace:
         run.identity, run_id=seat.run_id, worker_id=worker_id, scope=settings.scope, owner=run.identity.actor
     )
     annotations = naming.annotations_of(run.identity, expires=_expiry(settings.ttl), created_by=_host())
+    api = run.api  # reaching the cluster is a step of its own
     with run.timeline.span("create", lane=worker_id) as row:
-        record = create_namespace(run.api, name_of, labels, annotations)
+        record = create_namespace(api, name_of, labels, annotations)
         row.update(namespace=record.name, uid=record.uid)
     run.remember(record)
     run.heart.add(record.name)

@@ -6,7 +6,7 @@ PYTEST_DONT_REWRITE
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,6 @@ from pytest_ephemeral_ns.knobs import KNOBS, LISTS, Knob
 
 if TYPE_CHECKING:
     from pytest_ephemeral_ns.clusters.cluster import Cluster
-    from pytest_ephemeral_ns.ending import Ending
     from pytest_ephemeral_ns.namespace import Namespace, Source
     from pytest_ephemeral_ns.progress import Relay
     from pytest_ephemeral_ns.rules.identity import Identity
@@ -34,7 +33,7 @@ SEAT: pytest.StashKey[Seat] = pytest.StashKey()
 RELAY: pytest.StashKey[Relay] = pytest.StashKey()
 ACTIVE: pytest.StashKey[list[Namespace]] = pytest.StashKey()
 LATER: pytest.StashKey[list[Callable[[], object]]] = pytest.StashKey()
-ENDING: pytest.StashKey[Ending] = pytest.StashKey()
+ENDING: pytest.StashKey[Sequence[str]] = pytest.StashKey()
 OURS = frozenset({"ephemeral_ns", "ephemeral_ns_shared", "ephemeral_ns_factory"})
 SHORT = "--keep-on-failure"
 SKIPPED = "needs a namespace: run pytest with --ephemeral-ns"
@@ -101,6 +100,10 @@ def pytest_configure(config: pytest.Config) -> None:
         from pytest_ephemeral_ns.interrupt import end_clean_on_signals
 
         config.add_cleanup(end_clean_on_signals())
+        if config.stash[SETTINGS].report and not config.option.collectonly:
+            from pytest_ephemeral_ns.report import record
+
+            config.pluginmanager.register(record(config, _seat(config), config.stash[ACTIVE], OURS))
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -150,10 +153,10 @@ def pytest_before_fixtures_end(session: pytest.Session, exitstatus: int) -> None
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_sessionfinish(session: pytest.Session) -> None:
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """See https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_sessionfinish ."""
     _release(session.config)
-    _finish(session.config)
+    _finish(session.config, int(exitstatus))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -161,15 +164,18 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     _finish(config)  # for a session that ended before it began; otherwise there is nothing left to do
 
 
-def _finish(config: pytest.Config) -> None:
+def _finish(config: pytest.Config, code: int | None = None) -> None:
     """End the run once, in the process that began it; xdist's workers are gone by then."""
     if SEAT not in config.stash or _is_worker(config) or ENDING in config.stash:
         return
     from pytest_ephemeral_ns.ending import finish
+    from pytest_ephemeral_ns.report import write
 
     if RELAY in config.stash:
         config.stash[RELAY].close()
-    config.stash[ENDING] = finish(_whole_run(config))
+    ending = finish(_whole_run(config))
+    written = write(ending, config.stash[SETTINGS], run_id=_seat(config).run_id, exit_code=code)
+    config.stash[ENDING] = [*ending.lines(config.get_verbosity() > 0), *written]
 
 
 def _whole_run(config: pytest.Config) -> Run:
@@ -183,7 +189,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     if ENDING in config.stash:
         from pytest_ephemeral_ns.reports import write_summary
 
-        write_summary(terminalreporter, config.stash[SETTINGS], config.stash[ENDING].lines(), os.environ)
+        write_summary(terminalreporter, config.stash[SETTINGS], config.stash[ENDING], os.environ)
 
 
 def _progress(config: pytest.Config) -> Callable[[str], None]:

@@ -95,6 +95,8 @@ class Run:
         self.progress = progress
         self.directory = Path(seat.directory)
         self.timeline = Timeline(self.directory, seat.worker_id, detailed=bool(settings.report))
+        if identity:
+            self.timeline.detail("identity", project=identity.project, ref=identity.ref, commit=identity.commit)
         self._serial = itertools.count(1)
         self._known: list[tuple[object, EphemeralNsError]] = []
 
