@@ -6,7 +6,7 @@ PYTEST_DONT_REWRITE
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -35,7 +35,7 @@ class Guard:
             not create a quota: they are told once what to grant.
 
     Example:
-        >>> Guard.of(settings).prepare(api, "shop-gw0", "k3x9k3x9", deadline, warn=print)  # doctest: +SKIP
+        >>> Guard.of(settings).prepare(api, "shop-gw0", "k3x9k3x9", deadline, warn=print, step=nullcontext)  # doctest: +SKIP
     """
 
     settings: Settings
@@ -59,7 +59,14 @@ class Guard:
         return cls(settings, chosen, bool(policy) or "policy" in settings.provenance)
 
     def prepare(
-        self, api: Api, namespace: str, run_id: str, deadline: Deadline, *, warn: Callable[[str], object]
+        self,
+        api: Api,
+        namespace: str,
+        run_id: str,
+        deadline: Deadline,
+        *,
+        warn: Callable[[str], object],
+        step: Callable[[str], AbstractContextManager[object]],
     ) -> None:
         """Make a namespace usable: guard rails, default ServiceAccount and root CA, pull secrets, a quota that counts.
 
@@ -69,6 +76,7 @@ class Guard:
             run_id: put on everything, as a label.
             deadline: shared with everything that follows.
             warn: told what could not be done and is no error.
+            step: stands around each step, to write down how long it takes.
 
         Raises:
             ClusterError: ServiceAccount or root CA did not come.
@@ -77,12 +85,13 @@ class Guard:
         """
         labels = {RUN: run_id}
         rails: list[Object] = []
-        with _tolerating(self.asked, warn):
+        with step("guard rails"), _tolerating(self.asked, warn):
             rails = put_guard_rails(api, namespace, self._rails(api), labels=labels)
         # Both wait for controllers that began with the namespace's creation, so the quota's wait is over by then.
-        wait_usable(api, namespace, deadline)
-        attach_pull_secrets(api, self.settings.pull_secret, namespace, labels=labels)
-        with _tolerating(self.asked, warn):
+        with step("usable"):
+            wait_usable(api, namespace, deadline)
+            attach_pull_secrets(api, self.settings.pull_secret, namespace, labels=labels)
+        with step("guard rails"), _tolerating(self.asked, warn):
             await_quota(api, rails, deadline)
 
     def _rails(self, api: Api) -> Sequence[Object]:

@@ -9,7 +9,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -88,8 +88,10 @@ def _fill(run: Run, namespace: Namespace, guard: Guard, deploy: Deploy, gates: b
 
 
 def _make_ready(run: Run, namespace: Namespace, guard: Guard, deploy: Deploy, gates: bool = True) -> None:
-    with run.timeline.span("usable", namespace.name):
-        guard.prepare(run.api, namespace.name, run.seat.run_id, namespace.deadline, warn=run.warn)
+    def step(what: str) -> AbstractContextManager[object]:
+        return run.timeline.span(what, namespace.name)
+
+    guard.prepare(run.api, namespace.name, run.seat.run_id, namespace.deadline, warn=run.warn, step=step)
     deploy(namespace)
     if gates and run.settings.gate:
         namespace.wait_for_gates(*run.settings.gate, timeout=namespace.deadline)

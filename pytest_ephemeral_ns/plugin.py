@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_ephemeral_ns.knobs import KNOBS, LISTS, Knob
+from pytest_ephemeral_ns.options import add_options, anything_given, read_options
 
 if TYPE_CHECKING:
     from pytest_ephemeral_ns.clusters.cluster import Cluster
@@ -35,7 +35,6 @@ ACTIVE: pytest.StashKey[list[Namespace]] = pytest.StashKey()
 LATER: pytest.StashKey[list[Callable[[], object]]] = pytest.StashKey()
 ENDING: pytest.StashKey[Sequence[str]] = pytest.StashKey()
 OURS = frozenset({"ephemeral_ns", "ephemeral_ns_shared", "ephemeral_ns_factory"})
-SHORT = "--keep-on-failure"
 SKIPPED = "needs a namespace: run pytest with --ephemeral-ns"
 
 
@@ -44,40 +43,17 @@ SKIPPED = "needs a namespace: run pytest with --ephemeral-ns"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """See https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_addoption ."""
-    group = parser.getgroup("ephemeral-ns", "a Kubernetes namespace for each worker, run, module, class or test")
-    for knob in KNOBS:
-        _add(parser, group, knob)
-    with suppress(ValueError):  # a neighbour has the short name; the long one is always ours
-        meaning = "short for --ephemeral-ns-keep=on-failure"
-        group.addoption(SHORT, action="store_true", dest="ephemeral_ns_keep_on_failure", default=None, help=meaning)
-
-
-def _add(parser: pytest.Parser, group: pytest.OptionGroup, knob: Knob) -> None:
-    how: dict[str, Any] = dict(knob.collected)
-    default = f" (default: {knob.default})" if knob.default else ""
-    meaning = (knob.meaning + default).replace("%", "%%")
-    group.addoption(knob.flag, dest=knob.ini, default=None, help=meaning, **how)
-    kind: Any = {"switch": "bool"}.get(knob.kind, "linelist" if knob.kind in LISTS else "string")
-    parser.addini(knob.ini, help=knob.meaning, type=kind, default=None)
+    add_options(parser)
 
 
 def _settings(config: pytest.Config) -> Settings | None:
     """Return the checked settings, or nothing when nobody gave any: an idle plugin loads no more than its table."""
-    flags: dict[str, Any] = {knob.name: config.getoption(knob.ini) for knob in KNOBS}
-    short = config.getoption("ephemeral_ns_keep_on_failure", None)
-    ini = {knob.name: config.getini(knob.ini) for knob in KNOBS}
-    if not any((short, *flags.values(), *ini.values(), *(os.environ.get(knob.env) for knob in KNOBS))):
+    if not anything_given(config):
         return None
     from pytest_ephemeral_ns.errors import UsageError
-    from pytest_ephemeral_ns.rules.naming import check_template
-    from pytest_ephemeral_ns.settings import Given, load
 
-    if short and not flags["keep"]:
-        flags["keep"] = Given("on-failure", SHORT, config.invocation_params.dir)
     try:
-        settings = load(flags, os.environ, ini, cwd=config.invocation_params.dir, ini_path=config.inipath)
-        check_template(settings.name)
-        return settings
+        return read_options(config)
     except UsageError as error:
         raise pytest.UsageError(str(error)) from None
 

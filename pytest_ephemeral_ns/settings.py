@@ -16,9 +16,9 @@ from typing import Any
 from pytest_ephemeral_ns.errors import UsageError
 from pytest_ephemeral_ns.knobs import BY_NAME, KNOBS, LISTS, Kind, Knob
 from pytest_ephemeral_ns.rules.durations import format_duration, parse_duration
-from pytest_ephemeral_ns.rules.quantities import parse_quantity
 from pytest_ephemeral_ns.rules.gates import parse_gate
 from pytest_ephemeral_ns.rules.graces import Graces
+from pytest_ephemeral_ns.rules.quantities import parse_quantity
 from pytest_ephemeral_ns.rules.retention import Policy
 
 __all__ = ["BY_NAME", "KNOBS", "Given", "Knob", "Settings", "load", "read"]
