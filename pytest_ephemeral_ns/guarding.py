@@ -35,7 +35,7 @@ class Guard:
             not create a quota: they are told once what to grant.
 
     Example:
-        >>> Guard.of(settings).prepare(api, "shop-gw0", "k3x9k3x9", deadline, warn=print, step=nullcontext)  # doctest: +SKIP
+        >>> Guard.of(settings).prepare(api, "shop", "k3x9k3", deadline, warn=print, step=nullcontext)  # doctest: +SKIP
     """
 
     settings: Settings

@@ -26,6 +26,9 @@ from pytest_ephemeral_ns.report.tracks import (
     swatch,
 )
 
+Numbered = tuple[int, Mapping[str, Any]]
+Tests = dict[str, list[Numbered]]
+
 LEGEND = ("create", "guard rails", "deploy", "infrastructure", "application", "contract", "diagnosis", "release")
 _OBJECTS, _TESTS = 60, 40
 _LOUD = ("kept", "swept", "left")
@@ -34,12 +37,21 @@ _LOUD = ("kept", "swept", "left")
 def timeline(data: Data) -> str:
     """Return the timeline of the whole run."""
     scale = _scale(data)
-    lanes = [_cluster(data, scale), *(_lane(data, worker, scale) for worker in data["workers"])]
+    tests = _tests_by_space(data)
+    lanes = [_cluster(data, scale), *(_lane(data, worker, scale, tests) for worker in data["workers"])]
     body = "".join(lane for lane in lanes if lane)
     if not body:
         return section("timeline", "Timeline", '<p class="card none">No namespace was asked for.</p>')
     head = f'<div class="axis"><span>Namespace</span>{axis(scale)}<span>to ready</span></div>'
     return section("timeline", "Timeline", f'<div class="card">{grid(scale)}{head}{body}</div>', _legend(data))
+
+
+def _tests_by_space(data: Data) -> Tests:
+    found: Tests = {}
+    for number, test in enumerate(data["tests"]):
+        for name in test["namespaces"]:
+            found.setdefault(name, []).append((number, test))
+    return found
 
 
 def _scale(data: Data) -> Scale:
@@ -73,16 +85,16 @@ def _cluster(data: Data, scale: Scale) -> str:
         f'<span class="name">cluster {what}</span><svg class="track" role="img" aria-label="{label}">'
         f'<use href="#ticks"/>{track}</svg><span class="took">{took}</span>'
     )
-    return f'<div class="lane" data-always="yes"><div class="space"><div class="axis row">{row}</div></div></div>'
+    return f'<div class="lane" data-always="yes"><div class="space"><div class="row">{row}</div></div></div>'
 
 
-def _lane(data: Data, worker: str, scale: Scale) -> str:
+def _lane(data: Data, worker: str, scale: Scale, tests: Tests) -> str:
     spaces = [space for space in data["namespaces"] if space["worker"] == worker]
     ran = [test for test in data["tests"] if test["worker"] == worker]
     if not spaces and not ran:
         return ""
     note = f"{plural(len(spaces), 'namespace')}, {plural(len(ran), 'test')}"
-    rows = "".join(_space(data, space, scale) for space in spaces)
+    rows = "".join(_space(space, scale, tests.get(space["name"], [])) for space in spaces)
     others = [test for test in ran if not test["namespaces"]]
     if others:
         rows += _without(others, scale)
@@ -93,11 +105,10 @@ def _without(tests: Sequence[Data], scale: Scale) -> str:
     """The tests of a worker that used no namespace, as one row."""
     nothing = {"began": tests[0]["began"], "ended": tests[0]["began"], "steps": ()}
     row = f'<span class="name soft">without a namespace</span>{space_track(scale, nothing, tests)}<span></span>'
-    return f'<div class="space"><div class="axis row">{row}</div></div>'
+    return f'<div class="space"><div class="row">{row}</div></div>'
 
 
-def _space(data: Data, space: Data, scale: Scale) -> str:
-    tests = [(number, test) for number, test in enumerate(data["tests"]) if space["name"] in test["namespaces"]]
+def _space(space: Data, scale: Scale, tests: Sequence[Numbered]) -> str:
     if space["fate"] == "reused":
         tests = [pair for pair in tests if pair[1]["worker"] == space["worker"]]
     bad = bool(space["error"]) or any(kind_of(test["outcome"]) == "bad" for _, test in tests)
@@ -119,7 +130,7 @@ def _mark(space: Data) -> str:
     return f" {pill(space['fate'], 'warn')}" if space["fate"] in _LOUD else ""
 
 
-def _inside(space: Data, tests: Sequence[tuple[int, Mapping[str, Any]]]) -> str:
+def _inside(space: Data, tests: Sequence[Numbered]) -> str:
     parts = [f"<div><h3>Steps</h3>{_steps(space)}</div>", _tests(tests)]
     if space["error"]:
         parts.insert(0, f'<p class="notice wide">{esc(space["error"])}</p>')
@@ -144,7 +155,7 @@ def _ending(step: Data) -> str:
     return {True: "", False: "failed. ", None: "not ended. "}[step["ok"]]
 
 
-def _tests(tests: Sequence[tuple[int, Mapping[str, Any]]]) -> str:
+def _tests(tests: Sequence[Numbered]) -> str:
     if not tests:
         return ""
     # What failed first: the list is cut.

@@ -281,9 +281,11 @@ def attempts_of(rows: Sequence[Row], found: Iterable[Space] = ()) -> list[Test]:
             test = current[key] = Test(*key, "interrupted", began, began, attempt)
             done.append(test)
         _take(test, row, start)
-    made = list(found)
+    made: dict[str, list[Space]] = {}
+    for space in found:
+        made.setdefault(space.maker, []).append(space)
     for test in done:
-        inside = [s.name for s in made if s.maker == test.worker and test.began <= s.began <= test.ended]
+        inside = [s.name for s in made.get(test.worker, ()) if test.began <= s.began <= test.ended]
         test.namespaces = list(dict.fromkeys([*test.namespaces, *inside]))
     return sorted(done, key=lambda test: test.began)
 
