@@ -40,8 +40,9 @@ lint: $(STAMP) ## style, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-packages: ## Debian packages for a node: containerd, runc, CNI plugins, nftables (root on Debian only)
+packages: ## Debian packages for a node (containerd, runc, CNI plugins, nftables) and Chromium (root on Debian only)
 	@scripts/install-node-packages
+	@scripts/install-browser
 
 neighbours: $(VENV)-neighbours/.stamp ## the other plugins that we are tested beside
 
