@@ -16,7 +16,7 @@ from pytest_ephemeral_ns.keeping import Kept, keep_if_wanted, kept
 from pytest_ephemeral_ns.provision import Record, Sweep, sweep, wait_deleted
 from pytest_ephemeral_ns.rules.naming import WORKER
 from pytest_ephemeral_ns.rules.retention import is_kept
-from pytest_ephemeral_ns.rules.timeline import Row, spaces_of, tell_slowest
+from pytest_ephemeral_ns.rules.timeline import SHARED, Row, spaces_of, tell_slowest
 from pytest_ephemeral_ns.timeline import read
 
 if TYPE_CHECKING:
@@ -71,12 +71,17 @@ class Ending:
         Args:
             verbose: whether to name the slowest namespaces of a quick run too.
         """
-        swept = [f"swept: {name} (its process did not release it)" for name in self.sweep.deleted]
+        swept = [f"swept: {name} (its process did not release it)" for name in self.unreleased()]
         stays = [line for one in self.kept for line in one.lines()]
         swept += [self.leftovers] if self.leftovers else []
         warned = [f"warning: {text}" for text in (*self.warnings, *self.sweep.warnings)]
         slow = tell_slowest(spaces_of(self.rows), verbose=verbose)
         return [*_folded(slow), *_folded(swept), *stays, *_folded(warned)]
+
+    def unreleased(self) -> list[str]:
+        """Return what the sweep deleted although a process should have: all but the one that the run shares."""
+        shared = {space.name for space in spaces_of(self.rows) if space.worker == SHARED}
+        return [name for name in self.sweep.deleted if name not in shared]
 
 
 def _folded(lines: Sequence[str]) -> list[str]:

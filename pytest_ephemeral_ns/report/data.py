@@ -123,7 +123,7 @@ def _ending(ending: Ending) -> dict[str, Any]:
         {"name": one.name, "reason": one.reason, "until": one.until, "commands": one.commands()} for one in ending.kept
     ]
     warnings = [*ending.warnings, *ending.sweep.warnings]
-    return {"kept": kept, "swept": list(ending.sweep.deleted), "leaked": ending.leftovers, "warnings": warnings}
+    return {"kept": kept, "swept": ending.unreleased(), "leaked": ending.leftovers, "warnings": warnings}
 
 
 def _plain(value: Any) -> Any:

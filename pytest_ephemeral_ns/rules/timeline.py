@@ -17,6 +17,7 @@ Row = Mapping[str, Any]
 
 LAYERS = ("create", "usable", "guard rails", "deploy", "infrastructure", "application", "contract")
 """The steps that a namespace goes through until it is ready, in their order."""
+SHARED = "shared"
 SLOW = 10.0  # seconds until ready, from which on it is worth a line
 _FEW, _MOST = 3, 5
 _STEPS = frozenset({*LAYERS, "diagnosis", "release"})
@@ -221,8 +222,8 @@ def _add(space: Space, begin: Row, end: Row, at: float, ended: float) -> None:
         space.ready = at if space.ready is None else space.ready
     elif what == "failed":
         space.error = space.error or str(begin.get("error") or "failed")
-    else:
-        space.fate = what
+    else:  # the one that all share has nobody who releases it: the sweep is its end
+        space.fate = "deleted" if what == "swept" and space.worker == SHARED else what
 
 
 def _note(begin: Row, end: Row) -> str:
