@@ -144,6 +144,14 @@ class WaitTimeout(NotReady, TimeoutError):
     """The deadline passed while something was still on its way."""
 
 
+class IsolationError(EphemeralNsError):
+    """A namespace is not isolated, or it could not be found out whether it is."""
+
+
+class NotEnforced(IsolationError):
+    """The cluster's network plugin ignores policies; the plugin for pytest skips the test with this as the reason."""
+
+
 class NeverReady(EphemeralNsError):
     """Raised by a user's own check to say that waiting longer cannot help.
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pytest_ephemeral_ns.clusters.cluster import Cluster
     from pytest_ephemeral_ns.deploy import Deployed
     from pytest_ephemeral_ns.diagnose import Diagnoses, Diagnosis
+    from pytest_ephemeral_ns.isolation import Proof
     from pytest_ephemeral_ns.kube.api import Api
     from pytest_ephemeral_ns.kube.discovery import Discovery
     from pytest_ephemeral_ns.kube.execute import ExecResult
@@ -486,7 +488,18 @@ class Namespace:
         """
         from pytest_ephemeral_ns.deploy import copy_secret
 
-        copy_secret(self._api, source, self.name, name=name)
+        copy_secret(self._api, source, self.name, name=name, labels=self._object_labels())
+
+    def copy_config_map(self, source: str, *, name: str | None = None) -> None:
+        """Copy a ConfigMap in from another namespace: ``ns.copy_config_map("ci/company-ca", name="ca")``.
+
+        Args:
+            source: ``namespace/name``.
+            name: its name here; default: the same.
+        """
+        from pytest_ephemeral_ns.deploy import copy_config_map
+
+        copy_config_map(self._api, source, self.name, name=name, labels=self._object_labels())
 
     # Reach what runs in it
 
@@ -642,6 +655,45 @@ class Namespace:
 
         with self._span("contract"):
             return wait_for_contract(target, until=until, **how)
+
+    def prove_isolation(
+        self, *, unreachable: Sequence[str] = (), image: str = "", timeout: float = 180.0, settle: float = 30.0
+    ) -> Proof:
+        """Prove with real pods that what the namespace's policies deny is dropped, and that what they allow works.
+
+        Two pods in the namespace and two in another one try each other, until the network plugin has carried the
+        policies out, and once more.
+
+        Args:
+            unreachable: ``HOST:PORT`` outside, each to be proven out of reach.
+            image: a busybox, or another with ``sh``, ``nc``, ``httpd``, ``awk`` and ``sed``; default: busybox:1.36.
+            timeout: seconds for all of it.
+            settle: seconds that the network plugin may take.
+
+        Returns:
+            The proof with its evidence.
+
+        Raises:
+            NotEnforced: this cluster ignores policies; under pytest the test is skipped with that reason.
+            IsolationError: a host of ``unreachable`` can be reached, or it could not be found out; has the evidence.
+            UsageError: the namespace has no default-deny: it was not made with the policy ``isolated``.
+
+        Example:
+            >>> ns.prove_isolation(unreachable=["prod.internal:443"])  # doctest: +SKIP
+        """
+        from pytest_ephemeral_ns.clusters.loading import offer_image
+        from pytest_ephemeral_ns.isolation import IMAGE, Probing, prove
+        from pytest_ephemeral_ns.rules.naming import marks_of
+
+        offer_image(self._setting.cluster, image or IMAGE, progress=self._setting.progress)
+        probing = Probing(image or IMAGE, unreachable, settle, self._nodes(), self._setting.progress)
+        deadline = Deadline.after(timeout)
+        marks = marks_of(
+            self.run_id, self.worker_id, expires=datetime.now(timezone.utc) + timedelta(seconds=2 * timeout)
+        )
+        proof = prove(self._api, self._watcher, self.name, deadline, probing, marks=marks)
+        proof.check()
+        return proof
 
     # Say what happened in it
 

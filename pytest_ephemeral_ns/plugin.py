@@ -185,7 +185,10 @@ def pytest_runtest_makereport(
     """See https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_runtest_makereport ."""
     item.__dict__.setdefault("_ephemeral_ns_began", call.start)
     message_only = False
-    if call.excinfo and _enabled(item.config) and not item.config.getoption("fulltrace"):
+    if call.excinfo and type(call.excinfo.value).__name__ == "NotEnforced":  # nothing can be proven here: never a pass
+        skipped = pytest.skip.Exception(getattr(call.excinfo.value, "summary", ""))
+        call.excinfo = pytest.ExceptionInfo.from_exception(skipped.with_traceback(call.excinfo.tb))
+    elif call.excinfo and _enabled(item.config) and not item.config.getoption("fulltrace"):
         from pytest_ephemeral_ns.tracebacks import shorten
 
         message_only = shorten(call.excinfo)  # to the user's own frames

@@ -1,4 +1,4 @@
-"""``ephemeral-ns doctor``: what works here and what is missing; this module must never change anything.
+"""``ephemeral-ns doctor``: what works here and what is missing; this module must never change anything by itself.
 
 PYTEST_DONT_REWRITE
 """
@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal
 
+from pytest_ephemeral_ns.cli import isolation
 from pytest_ephemeral_ns.cli.screen import FAILED, OK, Commands, add_output, print_json, print_table, say
 from pytest_ephemeral_ns.cli.target import Target, add_target, find_target
 from pytest_ephemeral_ns.errors import EphemeralNsError
+from pytest_ephemeral_ns.rules.isolation import ENFORCED
 from pytest_ephemeral_ns.rules.permissions import ACCOUNT, Right, account
 
 if TYPE_CHECKING:
@@ -68,7 +70,7 @@ COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-schedul
 
 def declare(commands: Commands) -> None:
     """Add ``doctor``."""
-    help = "what works here, what is missing; exit code 1 if no test could run"
+    help = "what works here, what is missing; exit code 1 if no test could run, or isolation is not proven"
     parser = commands.add_parser("doctor", help=help, description=help, allow_abbrev=False)
     rbac = parser.add_argument_group("an account for CI")
     rbac.add_argument(
@@ -76,6 +78,7 @@ def declare(commands: Commands) -> None:
     )
     rbac.add_argument("--account", default=ACCOUNT, metavar="NAME", help=f"default: {ACCOUNT}")
     rbac.add_argument("--namespace", default="default", metavar="NAME", help="where it lives; default: default")
+    isolation.declare(parser)
     add_target(parser)
     add_output(parser, "json")
     parser.set_defaults(handler=_doctor)
@@ -186,6 +189,22 @@ def _cluster(arguments: argparse.Namespace) -> Iterator[Finding]:
         return
     yield Finding("cluster", target.name, "ok", seen.version, target.connection.server)
     yield from _rights(target)
+    if arguments.isolation:
+        yield _isolation(target, arguments)
+
+
+def _isolation(target: Target, arguments: argparse.Namespace) -> Finding:
+    try:
+        proof = isolation.prove(target, arguments)
+    except EphemeralNsError as error:
+        hint = "; ".join([*error.evidence, error.command or ""]).strip("; ")
+        return Finding("network", "isolation", "problem", f"unknown: {error.summary}", hint)
+    verdict = proof.verdict
+    good = verdict.word == ENFORCED and not verdict.reached
+    text = f"{verdict.word}: {verdict.reason}"
+    text += f"; reached: {', '.join(verdict.reached)}" if verdict.reached else ""
+    hint = "; ".join([*proof.evidence, proof.command]).strip("; ")
+    return Finding("network", "isolation", "ok" if good else "problem", text, hint)
 
 
 def _rights(target: Target) -> Iterator[Finding]:
@@ -228,4 +247,4 @@ def _network_policy(api: Api) -> Finding:
         return Finding("network", "NetworkPolicy", "missing", f"unknown: {error.summary}")
     hits = sorted(found.intersection(enforcers))
     text = f"probably enforced: {', '.join(hits)} is there" if hits else "no known enforcer; policies may do nothing"
-    return Finding("network", "NetworkPolicy", "ok" if hits else "missing", text)
+    return Finding("network", "NetworkPolicy", "ok" if hits else "missing", text, "proven by: doctor --isolation")

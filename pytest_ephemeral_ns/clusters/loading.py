@@ -14,7 +14,7 @@ from pathlib import Path
 from pytest_ephemeral_ns import paths
 from pytest_ephemeral_ns.clusters import process
 from pytest_ephemeral_ns.clusters.cluster import Cluster
-from pytest_ephemeral_ns.errors import UsageError
+from pytest_ephemeral_ns.errors import EphemeralNsError, UsageError
 
 SAVE_TIMEOUT = 600.0  # seconds
 
@@ -56,6 +56,29 @@ def load_images(cluster: Cluster, images: Sequence[str], *, progress: Callable[[
                 from pytest_ephemeral_ns.clusters import embedded
 
                 embedded.load(cluster.name, [Path(source)])
+
+
+def offer_image(cluster: Cluster, image: str, *, progress: Callable[[str], None]) -> None:
+    """Load one image where that is possible; where it is not, the nodes have it or pull it.
+
+    Args:
+        cluster: any.
+        image: its name; one of those that we make ourselves is made.
+        progress: told what happened.
+
+    Example:
+        >>> offer_image(cluster, "busybox:1.36", progress=print)  # doctest: +SKIP
+    """
+    from pytest_ephemeral_ns.clusters.embedded.images import RECIPES, ensure_images
+
+    if cluster.provider == "current" and not _kind_name(cluster):
+        return
+    try:
+        if image in RECIPES:
+            ensure_images([image], progress)
+        load_images(cluster, [image], progress=progress)
+    except EphemeralNsError as error:
+        progress(f"image {image} is left to the nodes to pull: {error.summary}")
 
 
 def _kind_name(cluster: Cluster) -> str:

@@ -310,3 +310,22 @@ def format_time(moment: datetime) -> str:
         moment: with a time zone; a part of a second is dropped.
     """
     return moment.astimezone(timezone.utc).strftime(TIME_FORMAT)
+
+
+Marks = tuple[dict[str, str], dict[str, str]]
+"""Labels and annotations."""
+
+
+def marks_of(run_id: str, worker_id: str, *, expires: datetime) -> Marks:
+    """Return the least that a namespace beside a run's own needs, for the sweep and the reaper.
+
+    Args:
+        run_id: the run that it belongs to.
+        worker_id: which of its processes made it.
+        expires: when it may be taken.
+
+    Example:
+        >>> marks_of("k3x9", "gw0", expires=datetime(2026, 11, 24, 9, tzinfo=timezone.utc))[1]
+        {'janitor/expires': '2026-11-24T09:00:00Z'}
+    """
+    return {MANAGED_BY: MANAGER, RUN: run_id, WORKER: worker_id}, {EXPIRES: format_time(expires)}
