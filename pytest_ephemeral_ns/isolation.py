@@ -6,9 +6,8 @@ PYTEST_DONT_REWRITE
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pytest_ephemeral_ns.errors import (
@@ -19,14 +18,13 @@ from pytest_ephemeral_ns.errors import (
     UsageError,
     WaitTimeout,
 )
-from pytest_ephemeral_ns.kube.execute import execute
+from pytest_ephemeral_ns.probes import Paths, probe_pod, tried
 from pytest_ephemeral_ns.provision import NAMESPACES, create_namespace, delete_namespace, wait_usable
 from pytest_ephemeral_ns.ready import wait_for, wait_ready
 from pytest_ephemeral_ns.rules.isolation import (
     ENFORCED,
     NOT_ENFORCED,
     UNKNOWN,
-    Role,
     Seen,
     Verdict,
     denied_by_default,
@@ -34,10 +32,9 @@ from pytest_ephemeral_ns.rules.isolation import (
     host_and_port,
     judge,
     judge_hosts,
-    outcome_of,
 )
 from pytest_ephemeral_ns.rules.naming import LIMIT, Marks
-from pytest_ephemeral_ns.rules.objects import Object, Ref
+from pytest_ephemeral_ns.rules.objects import Ref
 from pytest_ephemeral_ns.rules.pods import pinned
 
 if TYPE_CHECKING:
@@ -47,28 +44,7 @@ if TYPE_CHECKING:
 
 __tracebackhide__ = True
 IMAGE = "busybox:1.36"
-PORT = 8080
-CONNECT = 3  # seconds: SYN is sent at 0 and 1; an answer takes milliseconds
-FOLDER = "/probe"
 BOTH = frozenset({"Ingress", "Egress"})
-
-# The kernel's own word on the connection: programs that are ended by a time-out lose what they had to say. The socket
-# is found by its inode, so that one of another probe to the same port is not mistaken for it.
-SCRIPT = """\
-file=/probe/$$
-connect='echo $$ >"$0.pid"; exec nc "$1" "$2"'
-(sh -c "$connect" "$file" "$1" "$2" </dev/null >/dev/null 2>"$file.said"; echo $? >"$file.code") &
-tenths=0
-while [ ! -s "$file.code" ] && [ $tenths -lt ${3}0 ]; do sleep 0.1; tenths=$((tenths + 1)); done
-if [ -s "$file.code" ]; then
-  echo "code $(cat "$file.code") $(cat "$file.said")"
-else
-  pid=$(cat "$file.pid")
-  inode=$(ls -l /proc/$pid/fd | sed -n 's/.*socket:.\\([0-9]*\\).*/\\1/p' | head -n 1)
-  echo "state $(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | awk -v inode="$inode" '$10 == inode { print $4 }')"
-  kill "$pid"
-fi
-"""
 
 
 @dataclass(frozen=True)
@@ -199,7 +175,9 @@ def _pods(
     made: list[str] = []
     try:
         for namespace, name in wanted:
-            api.create(f"{NAMESPACES}/{namespace}/pods", pinned(_pod(name, probing.image), **_choice(probing.nodes)))
+            api.create(
+                f"{NAMESPACES}/{namespace}/pods", pinned(probe_pod(name, probing.image), **_choice(probing.nodes))
+            )
             made.append(f"{NAMESPACES}/{namespace}/pods/{name}")
         for namespace in (inside, outside):
             refs = [Ref("v1", "Pod", name, where) for where, name in wanted if where == namespace]
@@ -220,128 +198,30 @@ def _choice(nodes: Mapping[str, Any]) -> dict[str, Any]:
     return {"node_selector": {}, "tolerations": [], **nodes}
 
 
-def _pod(name: str, image: str) -> Object:
-    """Return a pod that Pod Security allows at every level."""
-    container = {
-        "name": "probe",
-        "image": image,
-        "imagePullPolicy": "IfNotPresent",
-        "command": ["httpd", "-f", "-p", str(PORT), "-h", FOLDER],
-        "volumeMounts": [{"name": "probe", "mountPath": FOLDER}],
-        "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"cpu": "200m", "memory": "64Mi"}},
-        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-    }
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": name, "labels": {"app": "isolation-probe"}},
-        "spec": {
-            "containers": [container],
-            "volumes": [{"name": "probe", "emptyDir": {}}],
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": 65534,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
-            "automountServiceAccountToken": False,
-            "terminationGracePeriodSeconds": 0,
-        },
-    }
-
-
-@dataclass(frozen=True)
-class Paths:
-    """The paths between two namespaces and to hosts outside.
-
-    Args:
-        inside: the namespace that is to be isolated.
-        outside: another one.
-        pods: ``(namespace, name)`` → address; two in each.
-        hosts: host and port.
-    """
-
-    inside: str
-    outside: str
-    pods: Mapping[tuple[str, str], str]
-    hosts: Sequence[tuple[str, int]]
-
-    def between_pods(self) -> list[Path]:
-        """Return each denied path with its control: the same target, from a pod of the target's own namespace."""
-        found = []
-        for target, other in ((self.inside, self.outside), (self.outside, self.inside)):
-            address = self.pods[target, "isolation-probe-1"]
-            found.append(Path(target, "isolation-probe-2", target, address, PORT, "allowed"))
-            found.append(Path(other, "isolation-probe-2", target, address, PORT, "denied"))
-        return found
-
-    def to_hosts(self) -> list[Path]:
-        """Return each host twice: from inside, and from outside for control."""
-        roles: list[tuple[str, Role]] = [(self.inside, "host"), (self.outside, "host control")]
-        return [
-            Path(source, "isolation-probe-2", "", host, port, role)
-            for host, port in self.hosts
-            for source, role in roles
-        ]
-
-
-@dataclass(frozen=True)
-class Path:
-    """One attempt: from a pod to an address."""
-
-    namespace: str
-    pod: str
-    target: str
-    host: str
-    port: int
-    role: Role
-
-    def tried(self, api: Api) -> Seen:
-        """Try to connect."""
-        shown = f"pod of {self.target} ({self.host}:{self.port})" if self.target else _shown(self.host, self.port)
-        seen = Seen(f"pod of {self.namespace}", shown, self.role, "broken")
-        command = ["sh", "-c", SCRIPT, "probe", self.host, str(self.port), str(CONNECT)]
-        try:
-            done = execute(api, self.namespace, self.pod, command, timeout=CONNECT + 20.0)
-        except EphemeralNsError as error:
-            return replace(seen, said=error.summary)
-        outcome, said = outcome_of(done.stdout or f"code {done.returncode} {done.stderr}")
-        return replace(seen, outcome=outcome, said=said)
-
-
-def _shown(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
 def _probed(api: Api, paths: Paths, deadline: Deadline, probing: Probing) -> Proof:
     """Look until policies are carried out, then once more; then at the hosts, twice as well."""
     seen: list[Seen] = []
-    in_a_row = 0
+    said: set[str] = set()
 
-    def look() -> bool:
-        nonlocal in_a_row
-        seen[:] = _tried(api, paths.between_pods())
+    def look() -> Verdict:
+        seen[:] = tried(api, paths.between_pods())
         verdict = judge(seen)
-        in_a_row = in_a_row + 1 if verdict.word == ENFORCED else 0
-        probing.say(f"isolation {verdict.word}: {verdict.reason}")
-        return in_a_row == 2
+        if verdict.reason not in said:
+            said.add(verdict.reason)
+            probing.say(f"isolation {verdict.word}: {verdict.reason}")
+        return verdict
+
+    def proven() -> bool:
+        return look().word == ENFORCED and look().word == ENFORCED
 
     with suppress(WaitTimeout):
-        wait_for(look, timeout=deadline.sooner(probing.settle), interval=0.5)
+        wait_for(proven, timeout=deadline.sooner(probing.settle), interval=0.5)
     verdict = judge(seen)
-    if verdict.word == ENFORCED and in_a_row < 2:
-        verdict = Verdict(UNKNOWN, "a denied path timed out once, and there was no time to look again")
     hosts: list[Seen] = []
     for _ in range(2 if verdict.word == ENFORCED else 1):
-        hosts = _tried(api, paths.to_hosts())
+        hosts = tried(api, paths.to_hosts())
         verdict = judge_hosts(verdict, hosts)
     return Proof(paths.inside, verdict, tuple(evidence([*seen, *hosts])), _way_on(verdict))
-
-
-def _tried(api: Api, paths: Sequence[Path]) -> list[Seen]:
-    if not paths:
-        return []
-    with ThreadPoolExecutor(len(paths), thread_name_prefix="ephemeral-ns-probe") as pool:
-        return [*pool.map(lambda path: path.tried(api), paths)]
 
 
 def _way_on(verdict: Verdict) -> str:

@@ -190,21 +190,22 @@ def _cluster(arguments: argparse.Namespace) -> Iterator[Finding]:
     yield Finding("cluster", target.name, "ok", seen.version, target.connection.server)
     yield from _rights(target)
     if arguments.isolation:
-        yield _isolation(target, arguments)
+        yield from _isolation(target, arguments)
 
 
-def _isolation(target: Target, arguments: argparse.Namespace) -> Finding:
+def _isolation(target: Target, arguments: argparse.Namespace) -> Iterator[Finding]:
     try:
         proof = isolation.prove(target, arguments)
     except EphemeralNsError as error:
         hint = "; ".join([*error.evidence, error.command or ""]).strip("; ")
-        return Finding("network", "isolation", "problem", f"unknown: {error.summary}", hint)
+        yield Finding("network", "isolation", "problem", f"unknown: {error.summary}", hint)
+        return
     verdict = proof.verdict
     good = verdict.word == ENFORCED and not verdict.reached
     text = f"{verdict.word}: {verdict.reason}"
     text += f"; reached: {', '.join(verdict.reached)}" if verdict.reached else ""
-    hint = "; ".join([*proof.evidence, proof.command]).strip("; ")
-    return Finding("network", "isolation", "ok" if good else "problem", text, hint)
+    yield Finding("network", "isolation", "ok" if good else "problem", text, proof.command)
+    yield from (Finding("network", "path tried", "ok", line) for line in proof.evidence)
 
 
 def _rights(target: Target) -> Iterator[Finding]:

@@ -77,6 +77,6 @@ def _rules(api: Api, directions: tuple[str, ...]) -> str:
     body = "\n".join(lines)
     hooks = ("bridge", "forward"), ("bridge", "output"), ("ip", "forward")
     return "".join(
-        f"table {family} isolation {{ chain {hook} {{ type filter hook {hook} priority 0\n{body}\n}} }}\n"
+        f"table {family} isolation {{\nchain {hook} {{\ntype filter hook {hook} priority 0;\n{body}\n}}\n}}\n"
         for family, hook in hooks
     )
