@@ -15,8 +15,10 @@ from benchmarks.measure import Sample, take_turns, wall_of
 from pytest_ephemeral_ns.clusters import embedded
 from pytest_ephemeral_ns.connection import Connection
 from pytest_ephemeral_ns.deadline import Deadline
+from pytest_ephemeral_ns.guarding import Guard
 from pytest_ephemeral_ns.kube.api import Api
 from pytest_ephemeral_ns.provision import create_namespace, wait_usable
+from pytest_ephemeral_ns.settings import load
 
 ROUNDS = 30
 
@@ -35,6 +37,7 @@ def run() -> list[Sample]:
 
 def _compare(connection: Connection, folder: Path) -> list[Sample]:
     number = itertools.count()
+    guard = Guard.of(load({}, {}, {}, cwd=folder))
     plain = _plain(connection, folder)
     with Api(connection) as api:
 
@@ -45,11 +48,23 @@ def _compare(connection: Connection, folder: Path) -> list[Sample]:
 
             return wall_of(work)
 
+        def bounded() -> float:
+            def work() -> None:
+                record = create_namespace(api, lambda more: f"bounded-{next(number)}{more}", {}, {})
+                guard.prepare(api, record.name, "bench", Deadline.after(60), warn=print)
+
+            return wall_of(work)
+
         def theirs() -> float:
             return wall_of(lambda: _by_hand(plain, f"plain-{next(number)}"))
 
-        ours(), theirs()  # the first of each opens its connection
-        found = take_turns({"create → usable, ours": ours, "create → usable, plain HTTP": theirs}, ROUNDS)
+        ours(), bounded(), theirs()  # the first of each opens its connection
+        turns = {
+            "create → usable, ours": ours,
+            "create → usable, plain HTTP": theirs,
+            "create → usable with a quota that counts, ours": bounded,
+        }
+        found = take_turns(turns, ROUNDS)
     plain.close()
     return found
 

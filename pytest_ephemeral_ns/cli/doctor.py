@@ -91,6 +91,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
         objects = account(name=arguments.account, namespace=arguments.namespace)
         say(yaml.safe_dump_all(objects, sort_keys=False).rstrip("\n"))
         return OK
+    isolation.check(arguments)
     findings = [*_programs(), *_ways_to_a_cluster(), *_cluster(arguments)]
     if arguments.output:
         print_json([asdict(finding) for finding in findings])
@@ -170,8 +171,9 @@ def _cluster(arguments: argparse.Namespace) -> Iterator[Finding]:
     try:
         target = find_target(arguments)
     except EphemeralNsError as error:
-        # Naming one that cannot be used is a problem; having none is not, because a run starts its own.
-        named = bool(arguments.context or arguments.kubeconfig or arguments.cluster)
+        # Naming one that cannot be used is a problem; having none is not, because a run starts its own, but nothing
+        # can be proven about it.
+        named = bool(arguments.context or arguments.kubeconfig or arguments.cluster or arguments.isolation)
         yield Finding(
             "cluster",
             "none",

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_ephemeral_ns.cli.screen import note
+from pytest_ephemeral_ns.errors import UsageError
 
 if TYPE_CHECKING:
     from pytest_ephemeral_ns.cli.target import Target
@@ -49,6 +50,20 @@ def declare(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def check(arguments: argparse.Namespace) -> None:
+    """Find what is wrong with the options before anything is looked at.
+
+    Raises:
+        UsageError: a host is not ``HOST:PORT``, or an option goes with ``--isolation`` alone.
+    """
+    from pytest_ephemeral_ns.rules.isolation import host_and_port
+
+    for host in arguments.unreachable:
+        host_and_port(host)
+    if (arguments.unreachable or arguments.image) and not arguments.isolation:
+        raise UsageError("--unreachable and --image go with --isolation", command="ephemeral-ns doctor --isolation")
+
+
 def prove(target: Target, arguments: argparse.Namespace) -> Proof:
     """Make an isolated namespace and try what it denies and allows.
 
@@ -69,13 +84,10 @@ def prove(target: Target, arguments: argparse.Namespace) -> Proof:
     from pytest_ephemeral_ns.kube.api import Api
     from pytest_ephemeral_ns.kube.watch import Watcher
     from pytest_ephemeral_ns.provision import create_namespace, delete_namespace
-    from pytest_ephemeral_ns.rules.isolation import host_and_port
     from pytest_ephemeral_ns.rules.naming import marks_of
     from pytest_ephemeral_ns.rules.pods import node_choice
     from pytest_ephemeral_ns.settings import load
 
-    for host in arguments.unreachable:
-        host_and_port(host)
     settings = load({"policy": "isolated"}, os.environ, {}, cwd=Path.cwd())
     run_id, deadline = secrets.token_hex(5), Deadline.after(TIMEOUT)
     marks = marks_of(run_id, "doctor", expires=datetime.now(timezone.utc) + EXPIRY)

@@ -49,6 +49,24 @@ def test_a_wrong_command_line_is_exit_code_2(arguments: list[str], capsys: pytes
     assert "usage: ephemeral-ns" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--isolation", "--unreachable", "prod"], "'prod' is not HOST:PORT"),
+        (["--unreachable", "prod:443"], "go with --isolation"),
+        (["--image", "busybox:1"], "go with --isolation"),
+    ],
+)
+def test_a_proof_that_cannot_be_made_is_exit_code_2(options, problem, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", *options]) == 2
+    assert problem in capsys.readouterr().err
+
+
+def test_where_there_is_no_cluster_nothing_is_proven(nowhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--isolation"]) == 1
+    assert "1 problem" in capsys.readouterr().out
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("ephemeral-ns ")

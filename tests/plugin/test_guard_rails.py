@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from pathlib import Path
 
 import pytest
 
@@ -217,21 +218,34 @@ def test_a_pull_secret_that_is_none(pytester, run_pytest, registry, name, proble
 # Warnings
 
 
-def test_each_warning_reaches_the_user_once(pytester, run_pytest):
-    pytester.makefile(
-        ".yaml",
-        all="""
-apiVersion: v1
-kind: Service
-metadata: {name: web}
-spec: {type: LoadBalancer, ports: [{port: 80}]}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: moving}
-spec: {containers: [{name: a, image: "redis:latest"}]}
-""",
+@pytest.fixture
+def retaining(witness):
+    name = f"retaining-{secrets.token_hex(3)}"
+    kind = {"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": name}}
+    path = Path("class.json").absolute()
+    path.write_text(json.dumps({**kind, "provisioner": "example.com/none", "reclaimPolicy": "Retain"}))
+    witness.kubectl("create", "-f", str(path))
+    yield name
+    witness.kubectl("delete", "storageclass", name)
+
+
+def test_each_warning_reaches_the_user_once(pytester, run_pytest, retaining):
+    spec = {
+        "storageClassName": retaining,
+        "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": "1Gi"}},
+    }
+    objects = [
+        ("Service", "web", {"type": "LoadBalancer", "ports": [{"port": 80}]}),
+        ("Service", "fixed", {"type": "NodePort", "ports": [{"port": 80, "nodePort": 31888}]}),
+        ("Pod", "moving", {"containers": [{"name": "a", "image": "redis:latest"}]}),
+        ("PersistentVolumeClaim", "kept", spec),
+    ]
+    text = "\n---\n".join(
+        json.dumps({"apiVersion": "v1", "kind": kind, "metadata": {"name": name}, "spec": spec})
+        for kind, name, spec in objects
     )
+    pytester.makefile(".yaml", all=text)
     pytester.makeconftest(
         """
         import pytest
@@ -243,6 +257,11 @@ spec: {containers: [{name: a, image: "redis:latest"}]}
     pytester.makepyfile("import pytest\n@pytest.mark.parametrize('n', range(4))\ndef test_it(ephemeral_ns, n): pass")
     result = run_pytest("--ephemeral-ns-scope=function", "-n", "2")
     result.assert_outcomes(passed=4)
-    moving, balanced = sorted(line for line in result.outlines if line.startswith("warning: "))
-    assert "Pod/moving (all.yaml:6): image redis:latest is a moving target" in moving
-    assert "Service/web (all.yaml:1): type LoadBalancer" in balanced
+    said = [line for line in result.outlines if line.startswith("warning: ")]
+    for part in (
+        "Service/web (all.yaml:1): type LoadBalancer, and nothing here seems to hand out addresses",
+        "Service/fixed (all.yaml:3): node port 31888 can be had by one namespace of the cluster at a time",
+        "Pod/moving (all.yaml:5): image redis:latest is a moving target",
+        f"PersistentVolumeClaim/kept (all.yaml:7): StorageClass {retaining} retains volumes",
+    ):
+        assert len([line for line in said if part in line]) == 1, said

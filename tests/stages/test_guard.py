@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import secrets
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from pytest_ephemeral_ns.deadline import Deadline
 from pytest_ephemeral_ns.deploy import api_servers, await_quota, put_guard_rails
 from pytest_ephemeral_ns.errors import ApiError, DeployError
+from pytest_ephemeral_ns.guarding import Guard
 from pytest_ephemeral_ns.rules.guardrails import Limits, Reach, guard_rails, pod_security_labels
+from pytest_ephemeral_ns.settings import load
 
 pytestmark = pytest.mark.cluster
 
@@ -78,3 +82,31 @@ def test_a_guard_rail_that_changed_is_brought_up_to_date(api, namespace):
 def test_a_bad_quantity_is_refused_with_its_object(api, namespace):
     with pytest.raises(DeployError, match="guard rail ResourceQuota/ephemeral-ns was refused"):
         put_guard_rails(api, namespace, guard_rails("standard", limits=Limits(quota_pods="many")))
+
+
+def test_guard_rails_cost_three_requests(api, namespace):
+    def cost(policy):
+        guard = Guard.of(load({"policy": policy}, {}, {}, cwd=Path("/")))
+        before = api.requests
+        guard.prepare(api, namespace, "r", Deadline.after(60), warn=pytest.fail)
+        return api.requests - before
+
+    assert cost("standard") - cost("none") <= 3  # LimitRange, quota, and a watch until it counts
+
+
+def test_many_pods_right_after_the_guard_rails_are_all_accepted(api):
+    """The quota counts, and the LimitRange is known, in every one of many namespaces made at once."""
+    guard = Guard.of(load({}, {}, {}, cwd=Path("/")))
+
+    def fill(number):
+        name = f"guard-many-{secrets.token_hex(4)}"
+        uid = api.create("/api/v1/namespaces", {"metadata": {"name": name}})["metadata"]["uid"]
+        try:
+            guard.prepare(api, name, "r", Deadline.after(120), warn=pytest.fail)
+            made = api.create(f"/api/v1/namespaces/{name}/pods", pod("first"))
+            return made["spec"]["containers"][0]["resources"].get("requests")
+        finally:
+            api.delete(f"/api/v1/namespaces/{name}", uid=uid)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert [*pool.map(fill, range(40))] == [{"cpu": "10m", "memory": "32Mi"}] * 40
