@@ -6,7 +6,7 @@ PYTEST_DONT_REWRITE
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -66,7 +66,7 @@ class Guard:
         deadline: Deadline,
         *,
         warn: Callable[[str], object],
-        step: Callable[[str], AbstractContextManager[object]],
+        step: Callable[[str], AbstractContextManager[object]] = nullcontext,
     ) -> None:
         """Make a namespace usable: guard rails, default ServiceAccount and root CA, pull secrets, a quota that counts.
 
@@ -76,7 +76,7 @@ class Guard:
             run_id: put on everything, as a label.
             deadline: shared with everything that follows.
             warn: told what could not be done and is no error.
-            step: stands around each step, to write down how long it takes.
+            step: stands around each step, to write down how long it takes; default: nothing.
 
         Raises:
             ClusterError: ServiceAccount or root CA did not come.
