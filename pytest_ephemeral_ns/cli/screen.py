@@ -77,12 +77,12 @@ def _draw(rows: Sequence[Mapping[str, str]], columns: Sequence[str], spared: Seq
     shown = _fitting(rows, columns, spared, console.width)
     cells = _cells(rows, shown)
     widths = _widths(cells, shown)
-    # The last column, which is prose, is folded first.
+    # The last column, which is prose, is folded first; where that is not enough, rich folds all of them.
     room = console.width - sum(widths[:-1]) - _GAP * (len(shown) - 1)
+    enough = room >= min(_PROSE, widths[-1])
     table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
-    for column, width in zip(shown, widths, strict=True):
-        fixed = room >= min(_PROSE, widths[-1]) and column != shown[-1]
-        table.add_column(column.upper(), overflow="fold", min_width=width if fixed else None)
+    for column, width in zip(shown, [*widths[:-1], min(room, widths[-1])], strict=True):
+        table.add_column(column.upper(), overflow="fold", width=width if enough else None)
     for line in cells:
         table.add_row(*line)
     console.print(table)

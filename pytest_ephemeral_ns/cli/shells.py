@@ -62,8 +62,8 @@ def bash(commands: Sequence[Command]) -> str:
 # bash completion for {PROGRAM}. For this shell: source <({PROGRAM} completion bash)
 # For all: {PROGRAM} completion bash > ~/.local/share/bash-completion/completions/{PROGRAM}
 _ephemeral_ns_names() {{
-    if [[ ${{_ephemeral_ns_of-}} != "$*" ]] || ((SECONDS - ${{_ephemeral_ns_at:-0}} >= {REMEMBERED})); then
-        _ephemeral_ns_seen=$({PROGRAM} completion names "$@" 2>/dev/null)
+    if [[ "${{_ephemeral_ns_of-never}}" != "$*" ]] || ((SECONDS - _ephemeral_ns_at >= {REMEMBERED})); then
+        _ephemeral_ns_seen=$({PROGRAM} completion names "$@" 2>/dev/null) || _ephemeral_ns_seen=
         _ephemeral_ns_of="$*" _ephemeral_ns_at=$SECONDS
     fi
 }}
@@ -86,10 +86,10 @@ _ephemeral_ns() {{
     for ((i = first; i < COMP_CWORD; i++)); do
         [[ ${{COMP_WORDS[i]}} == -- ]] && return
         case "$place ${{COMP_WORDS[i]}}" in
-            *" "{"|*' '".join(_TARGET)}) target+=("${{COMP_WORDS[i]}}" "${{COMP_WORDS[i+1]-}}"); ((i++)) ;;
-            {_patterns(commands, _takes_value)}) ((i++)) ;;
+            *" "{"|*' '".join(_TARGET)}) target+=("${{COMP_WORDS[i]}}" "${{COMP_WORDS[i+1]-}}"); i=$((i + 1)) ;;
+            {_patterns(commands, _takes_value)}) i=$((i + 1)) ;;
             *" -"*) ;;
-            *) ((arguments++)) ;;
+            *) arguments=$((arguments + 1)) ;;
         esac
     done
     case "$place $prev" in
@@ -100,7 +100,7 @@ _ephemeral_ns() {{
     elif [[ $takes == files ]]; then
         COMPREPLY=($(compgen -f -- "$cur"))
     elif [[ $takes == names ]] && {{ ((arguments == 0)) || [[ -n $many ]]; }}; then
-        _ephemeral_ns_names "${{target[@]}}"
+        _ephemeral_ns_names ${{target[@]+"${{target[@]}}"}}
         COMPREPLY=($(compgen -W "$_ephemeral_ns_seen" -- "$cur"))
     else
         COMPREPLY=($(compgen -W "$words" -- "$cur"))
@@ -171,7 +171,7 @@ _ephemeral_ns_names() {{
     for ((i = 2; i < $#words; i++)); do
         [[ $words[i] == ({"|".join(_TARGET)}) ]] && target+=($words[i] $words[i+1])
     done
-    if [[ "${{_ephemeral_ns_of-}}" != "$target" ]] || ((SECONDS - ${{_ephemeral_ns_at:-0}} >= {REMEMBERED})); then
+    if [[ "${{_ephemeral_ns_of-never}}" != "$target" ]] || ((SECONDS - _ephemeral_ns_at >= {REMEMBERED})); then
         typeset -ga _ephemeral_ns_seen
         _ephemeral_ns_seen=(${{(f)"$({PROGRAM} completion names $target 2>/dev/null)"}})
         typeset -g _ephemeral_ns_of="$target" _ephemeral_ns_at=$SECONDS
