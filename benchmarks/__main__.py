@@ -1,8 +1,9 @@
-"""Runs every benchmark, or those named, prints a table and writes JSON: ``python -m benchmarks [NAME …]``."""
+"""Runs every benchmark, or those named, prints a table and writes JSON: ``python -m benchmarks [--full] [NAME …]``."""
 
 from __future__ import annotations
 
 import json
+import os
 import platform
 import sys
 from datetime import datetime, timezone
@@ -14,12 +15,15 @@ from rich.table import Table
 
 from benchmarks.measure import Sample
 
-NAMES = ("loading", "worker", "provisioning", "embedded", "waiting", "deploying")
+NAMES = ("loading", "worker", "provisioning", "embedded", "waiting", "deploying", "reaping")
 RESULTS = Path(__file__).parent / "results"
 
 
 def main(names: list[str]) -> int:
     """Run and report."""
+    if "--full" in names:
+        os.environ["EPHEMERAL_NS_BENCH_FULL"] = "1"
+        names = [name for name in names if name != "--full"]
     console = Console(width=120)
     rows: list[dict[str, object]] = []
     for name in names or NAMES:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import statistics
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+
+
+def full() -> bool:
+    """Whether sizes that take long are wanted, where a benchmark has any: ``python -m benchmarks --full``."""
+    return os.environ.get("EPHEMERAL_NS_BENCH_FULL") == "1"
 
 
 @dataclass(frozen=True)

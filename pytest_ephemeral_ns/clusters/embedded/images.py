@@ -21,12 +21,14 @@ from typing import Any
 from pytest_ephemeral_ns import paths
 from pytest_ephemeral_ns.clusters.embedded.image_archive import File, architecture, write_archive
 from pytest_ephemeral_ns.clusters.embedded.image_busybox import busybox_files, find_busybox
+from pytest_ephemeral_ns.clusters.embedded.image_python import ENVIRONMENT, python_files
 from pytest_ephemeral_ns.errors import ToolError, UsageError
 
 BUSYBOX = "busybox:1.36"
 PODINFO = "ghcr.io/stefanprodan/podinfo:6.9.2"
 PAUSE = "localhost/pytest-ephemeral-ns/pause:1"
 COREDNS = "registry.k8s.io/coredns/coredns:v1.13.1"
+JANITOR = "localhost/pytest-ephemeral-ns/janitor:dev"
 NODE_IMAGES = (PAUSE, COREDNS)
 PODINFO_MODULE = "github.com/stefanprodan/podinfo@v1.8.1-0.20250910200901-e86405a8674e"
 
@@ -108,6 +110,12 @@ RECIPES = {
     for recipe in (
         Recipe(PAUSE, (), _pause, {"Entrypoint": ["/bin/sh", "-c", PAUSE_SCRIPT]}),
         Recipe(COREDNS, ("coredns",), _coredns, {"Entrypoint": ["/coredns"]}),
+        Recipe(
+            JANITOR,
+            (),
+            lambda _: python_files(),
+            {"Entrypoint": ["python", "-m", "pytest_ephemeral_ns"], "Env": ENVIRONMENT, "User": "65532"},
+        ),
         Recipe(BUSYBOX, (), _busybox, {"Cmd": ["sh"]}),
         Recipe(
             PODINFO,

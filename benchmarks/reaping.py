@@ -1,0 +1,157 @@
+"""Claim: a pass of the janitor needs 2 requests per expired namespace, and no more memory for 1 000 than for 10.
+
+Beside it: ``kubectl delete namespace -l``, which people type today. It asks nobody whether the run is alive, and leaves
+no trace. 200 namespaces with two simulated pods each; 1 000 with ``python -m benchmarks --full reaping``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from benchmarks.measure import Sample, full
+from pytest_ephemeral_ns.clusters import embedded
+from pytest_ephemeral_ns.clusters.cluster import Cluster
+from pytest_ephemeral_ns.kube.api import METADATA_LIST, Api
+from pytest_ephemeral_ns.kube.tools import find
+from pytest_ephemeral_ns.rules import naming
+from pytest_ephemeral_ns.rules.identity import Identity
+
+NAMESPACES = "/api/v1/namespaces"
+FEW, SOME, MANY = 10, 200, 1000
+PODS = 2
+# The janitor judges as at a moment in two hours: what was made just now is protected by its age.
+PASS = """
+import json, resource, sys, time
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from pytest_ephemeral_ns.clusters.current import connect, load_config
+from pytest_ephemeral_ns.janitor import clean
+from pytest_ephemeral_ns.kube.api import Api
+with Api(connect(load_config(Path(sys.argv[1])))) as api:
+    said, began = [], time.perf_counter()
+    now = datetime.now(timezone.utc) + timedelta(hours=2)
+    done = clean(api, say=said.append, run=sys.argv[2], now=now, namespaces_only=True)
+    seconds = time.perf_counter() - began
+    assert not done.failed and not done.notes, (done.failed, done.notes)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"deleted": len(done.deleted), "seconds": seconds, "requests": api.requests, "peak": peak}))
+"""
+
+
+def run() -> list[Sample]:
+    """Make expired namespaces twice, and let each contestant delete its own."""
+    count = MANY if full() else SOME
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["EPHEMERAL_NS_STATE_DIR"] = folder
+        cluster = embedded.up("bench", nodes="simulated", owner_pid=os.getpid(), progress=lambda line: None)
+        try:
+            with Api(cluster.connection) as api:
+                few = _ours(cluster, api, FEW)
+                ours, theirs = _ours(cluster, api, count), _theirs(cluster, api, count)
+        finally:
+            embedded.down("bench")
+            del os.environ["EPHEMERAL_NS_STATE_DIR"]
+    return [*_samples(count, ours, theirs), *_memory(few, ours, count)]
+
+
+def _samples(count: int, ours: dict[str, float], theirs: dict[str, float]) -> list[Sample]:
+    figures = (
+        ("seconds", "until the last DELETE is accepted", "s"),
+        ("gone", "until the last one is gone", "s"),
+        ("requests", "requests per namespace", ""),
+        ("peak", "peak memory", "MiB"),
+    )
+    return [
+        Sample(f"{count} namespaces, {what}, {who}", (found[key] / (count if key == "requests" else 1),), unit)
+        for key, what, unit in figures
+        for who, found in (("reap", ours), ("kubectl delete -l", theirs))
+    ]
+
+
+def _memory(few: dict[str, float], many: dict[str, float], count: int) -> list[Sample]:
+    return [
+        Sample(f"peak memory of reap, {count} namespaces", (many["peak"],), "MiB"),
+        Sample(f"peak memory of reap, {FEW} namespaces", (few["peak"],), "MiB"),
+    ]
+
+
+def _ours(cluster: Cluster, api: Api, count: int) -> dict[str, float]:
+    run_id = f"ours{count}"
+    _make(api, run_id, count)
+    began = time.perf_counter()
+    command = [sys.executable, "-c", PASS, str(cluster.kubeconfig), run_id]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1800, check=False)
+    assert done.returncode == 0, done.stderr
+    told: dict[str, float] = json.loads(done.stdout)
+    assert told["deleted"] == count, told
+    _wait_gone(api, run_id)
+    return {**told, "gone": time.perf_counter() - began}
+
+
+def _theirs(cluster: Cluster, api: Api, count: int) -> dict[str, float]:
+    run_id = f"kubectl{count}"
+    _make(api, run_id, count)
+    command = [str(find("kubectl")), "--kubeconfig", str(cluster.kubeconfig), "-v=6", "delete", "namespace"]
+    command += ["-l", f"{naming.RUN}={run_id}", "--wait=false"]
+    with tempfile.TemporaryFile() as said:
+        began = time.perf_counter()
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        seconds = time.perf_counter() - began
+        said.seek(0)
+        text = said.read().decode(errors="replace")
+    assert process.returncode == 0, text[-2000:]
+    _wait_gone(api, run_id)
+    requests = len(re.findall(r'verb="[A-Z]+"|\b(?:GET|DELETE|POST) https', text))
+    return {
+        "seconds": seconds,
+        "requests": requests,
+        "peak": usage.ru_maxrss / 1024,
+        "gone": time.perf_counter() - began,
+    }
+
+
+def _make(api: Api, run_id: str, count: int) -> None:
+    """Make namespaces that have expired, each with a Deployment whose pods run."""
+    identity = Identity("bench", "main")
+    labels = naming.labels_of(identity, run_id=run_id, worker_id="gw0", scope="run", owner="bench")
+    expires = datetime.now(timezone.utc) + timedelta(minutes=30)
+    annotations = naming.annotations_of(identity, expires=expires, created_by="bench:1")
+    template = {"metadata": {"labels": {"app": "x"}}, "spec": {"containers": [{"name": "x", "image": "x:1"}]}}
+    spec = {"replicas": PODS, "selector": {"matchLabels": {"app": "x"}}, "template": template}
+
+    def one(number: int) -> None:
+        name = f"bench-{run_id}-{number}"
+        metadata = {"name": name, "labels": labels, "annotations": annotations}
+        api.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+        body = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "x"}, "spec": spec}
+        api.create(f"/apis/apps/v1/namespaces/{name}/deployments", body)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(one, range(count)))
+    ends = time.monotonic() + 1800
+    while (ready := _running(api, f"bench-{run_id}-")) < count * PODS:
+        assert time.monotonic() < ends, f"{ready} of {count * PODS} pods run"
+        time.sleep(1)
+
+
+def _running(api: Api, prefix: str) -> int:
+    pods: Any = api.list("/api/v1/pods", field_selector="status.phase=Running", accept=METADATA_LIST)
+    return sum(pod["metadata"]["namespace"].startswith(prefix) for pod in pods)
+
+
+def _wait_gone(api: Api, run_id: str) -> None:
+    ends = time.monotonic() + 1800
+    while [*api.list(NAMESPACES, label_selector=f"{naming.RUN}={run_id}", accept=METADATA_LIST)]:
+        assert time.monotonic() < ends
+        time.sleep(0.5)
