@@ -146,8 +146,8 @@ def _figures(api: Api, done: Pass, dry_run: bool) -> str:
         Counted(one.verdict.state, one.owner, one.age, one.verdict.state in ("expired", "orphaned"))
         for one in done.survey.found
     ]
-    reaped = 0 if dry_run else len(done.deleted)
-    return prometheus(found, reaped=reaped, failed=len(done.failed), now=api.server_time)
+    reaped, outside = (0, 0) if dry_run else (len(done.deleted), len(done.beside))
+    return prometheus(found, reaped=reaped, failed=len(done.failed), now=api.server_time, outside=outside)
 
 
 def _write(path: Path, text: str) -> None:

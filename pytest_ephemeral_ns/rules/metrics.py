@@ -27,18 +27,17 @@ class Counted:
     leaked: bool
 
 
-def prometheus(found: Sequence[Counted], *, reaped: int, failed: int, now: float) -> str:
+def prometheus(found: Sequence[Counted], *, reaped: int, failed: int, now: float, outside: int = 0) -> str:
     """Return the figures of one pass of the janitor.
 
-    Alerts that make sense: ``ephemeral_ns_stuck > 0`` for an hour, ``ephemeral_ns_failures > 0`` twice in a row,
-    ``time() - ephemeral_ns_last_pass_timestamp_seconds`` above three intervals, ``ephemeral_ns_leaked`` above what
-    a day of killed CI jobs leaves.
+    What to alert on is in ``docs/janitor.md``.
 
     Args:
         found: every namespace of ours, as it was before the pass.
         reaped: how many were deleted.
         failed: how many should have been deleted and could not be.
         now: seconds since the epoch.
+        outside: how many objects were removed beside namespaces.
 
     Returns:
         Text that ends with a line break.
@@ -59,7 +58,8 @@ def prometheus(found: Sequence[Counted], *, reaped: int, failed: int, now: float
         ),
         ("stuck", "Namespaces that are being deleted for too long.", [("", sum(o.state == "stuck" for o in found))]),
         ("reaped", "Namespaces that the pass deleted.", [("", reaped)]),
-        ("failures", "Namespaces that the pass could not delete.", [("", failed)]),
+        ("outside_reaped", "Objects that the pass removed beside namespaces.", [("", outside)]),
+        ("failures", "What the pass could not delete.", [("", failed)]),
         ("oldest_age_seconds", "Age of the oldest namespace of ours.", [("", round(oldest))]),
         ("last_pass_timestamp_seconds", "When the pass ended.", [("", round(now))]),
     )
