@@ -96,7 +96,7 @@ def _use(account: Account, folder: Path, **options: Any) -> Any:
     [
         ("create", "namespaces", ("create namespaces", "403")),
         ("watch", "serviceaccounts", ("serviceaccounts", "403")),
-        ("patch", "deployments", ("Deployment/api", "403")),
+        ("patch", "deployments", ("Deployment/api was refused", "forbidden")),
     ],
 )
 def test_without_a_right_that_is_needed_the_error_names_it(
