@@ -157,3 +157,18 @@ def test_an_owner_that_is_gone_already_leaves_nothing(state: Path) -> None:
         started(owner_pid=owner.pid)
     assert processes_of(state) == {}
     assert not (state / "one").exists()
+
+
+@pytest.mark.parametrize("text", ['{"pid": 1, "state": "up"}', "not json"])
+def test_a_cluster_of_another_version_is_refused_and_stopped_completely(state: Path, text: str, tmp_path: Path) -> None:
+    cluster = started()
+    assert processes_of(tmp_path)
+    (state / "one" / "status.json").write_text(text)
+    assert status("one")["phase"] == "unreadable"
+    with pytest.raises(ClusterError, match="was started by another version") as caught:
+        started()
+    assert "ephemeral-ns cluster down --name one" in str(caught.value)
+    assert down("one")
+    wait_until_gone(tmp_path)
+    assert not is_open(int(cluster.connection.server.rpartition(":")[2]))
+    assert names() == []
