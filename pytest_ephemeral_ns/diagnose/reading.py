@@ -231,7 +231,7 @@ class Reader:
             elif (error := future.exception()) is None:
                 found[key] = future.result()
             elif not _expected(key, error):
-                why.setdefault(getattr(error, "summary", "") or repr(error), []).append(_told(key))
+                why.setdefault(_reason(key, error), []).append(_told(key))
         self.missing += [f"{_several(told)}: {reason}" for reason, told in why.items()]
         return found
 
@@ -241,6 +241,13 @@ class _Silent(EphemeralNsError):
 
     def __init__(self, node: str) -> None:
         super().__init__(f"node {node} gives no logs: no answer within {_LOG_STEP:g} s" if node else "no answer")
+
+
+def _reason(key: Any, error: BaseException) -> str:
+    """Of kinds that may not be listed the server's words differ in nothing but the kind."""
+    if isinstance(error, ApiError) and error.status == 403 and not isinstance(key, LogWish):
+        return "this account has no right to list them"
+    return getattr(error, "summary", "") or repr(error)
 
 
 def _several(told: Sequence[str]) -> str:
