@@ -244,6 +244,38 @@ def test_reap_says_the_same_dry_and_wet_and_writes_its_figures(
     assert list(tmp_path.iterdir()) == [figures]
 
 
+def test_reap_explains_what_is_stuck_and_forces_only_the_kind_that_is_named(
+    here: Here, later: Callable[[timedelta], None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = here.make("held")
+    held = {"finalizers": ["example.com/cleanup"]}
+    for plural, kind in (("configmaps", "ConfigMap"), ("secrets", "Secret")):
+        body = {"apiVersion": "v1", "kind": kind, "metadata": {"name": "order", **held}}
+        here.api.create(f"{NAMESPACES}/{name}/{plural}", body)
+    here.api.delete(f"{NAMESPACES}/{name}")
+    paths = [f"{NAMESPACES}/{name}/{plural}/order" for plural in ("configmaps", "secrets")]
+    while not all(here.api.get(path)["metadata"].get("deletionTimestamp") for path in paths):
+        time.sleep(0.1)
+    assert here("reap", "--once") == 0  # being deleted for a moment only
+    later(HOUR)
+    figures = tmp_path / "x.prom"
+    assert here("reap", "--once", "--metrics", str(figures)) == 1
+    said = capsys.readouterr().err
+    assert f"namespace {name} is being deleted since " in said
+    for kind in ("configmaps", "secrets"):
+        assert f"{kind} order waits for finalizer example.com/cleanup: the controller of example.com" in said
+        assert f"kubectl patch {kind} order -n {name} --type=merge" in said
+    assert "ephemeral_ns_stuck 1\n" in figures.read_text()
+    assert here("reap", "--dry-run", "--force-finalizers", "cm") == 1
+    assert capsys.readouterr().out == "remove finalizers of configmaps order: example.com/cleanup\n"
+    assert here.api.find(paths[0])
+    here("reap", "--once", "--force-finalizers", "cm")
+    assert [here.api.find(path) is None for path in paths] == [True, False]
+    assert here("reap", "--once", "--force-finalizers", "nonsense") == 2
+    here("reap", "--once", "--force-finalizers", "secrets")
+    assert here.api.find(paths[1]) is None
+
+
 def test_reap_names_a_metrics_file_that_cannot_be_written(here: Here, capsys: pytest.CaptureFixture[str]) -> None:
     assert here("reap", "--once", "--metrics", "/nowhere/x.prom") == 1
     assert "/nowhere/x.prom could not be written" in capsys.readouterr().err
