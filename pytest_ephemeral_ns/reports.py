@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 ATTRIBUTE = "ephemeral_ns"  # of a report: a list of plain values, which xdist carries to the controller
 _SAID = 8 * 1024  # bytes of logs in a report that refers to another
 _DEPTH = 8
+_REMOVED = "_ephemeral_ns_removed"  # of an item: how many secrets were removed from what it printed and raised
+_REDACTIONS = "ephemeral-ns-redactions"
 
 
 def clean_before(item: Any, call: Any, namespaces: list[Namespace]) -> None:
@@ -40,11 +42,12 @@ def clean_before(item: Any, call: Any, namespaces: list[Namespace]) -> None:
         return
     try:
         for redactor in [namespace.redactor() for namespace in namespaces]:
-            clean = redactor.clean_sure
+            clean, before = redactor.clean_sure, sum(redactor.counts.values())
             item._report_sections[:] = [(when, key, clean(text)) for when, key, text in item._report_sections]
             item.user_properties[:] = [(name, _clean_text(value, clean)) for name, value in item.user_properties]
             if call.excinfo:
                 clean_error(call.excinfo.value, redactor)
+            _count(item, sum(redactor.counts.values()) - before)
     except BaseException as error:
         _raise_if_wanted(error)
 
@@ -69,11 +72,22 @@ def tell_failure(
             error = call.excinfo.value if call.excinfo else None
             _tell(item, call, report, [*_diagnoses(error, call, item, namespaces)], settings, ledger)
         for namespace in namespaces:
-            _clean(report, namespace.redactor())
+            _count(item, _clean(report, namespace.redactor()))
+        if count := getattr(item, _REMOVED, 0):
+            _add_section(report, "ephemeral-ns", f"secrets removed from what this test printed and raised: {count}")
     except BaseException as error:
         _raise_if_wanted(error)
         # Also the alarm of pytest-timeout, whose outcome is no Exception: it would end the whole run from here.
         _add_section(report, "ephemeral-ns", f"no diagnosis: {type(error).__name__}: {error}")
+
+
+def _count(item: Any, removed: int) -> None:
+    """Nothing is removed in silence: JUnit has the number as a property, a failed report as a line."""
+    if removed:
+        count = getattr(item, _REMOVED, 0) + removed
+        setattr(item, _REMOVED, count)
+        kept = [pair for pair in item.user_properties if pair[0] != _REDACTIONS]
+        item.user_properties[:] = [*kept, (_REDACTIONS, str(count))]
 
 
 def _raise_if_wanted(error: BaseException) -> None:
@@ -196,8 +210,8 @@ def _add_attachments(config: Any, report: Any, title: str, text: str) -> None:
         allure.attach(text, title, allure.attachment_type.TEXT)
 
 
-def _clean(report: Any, redactor: Redactor) -> None:
-    """Remove the values of Secrets from the traceback and everything else that a report says; count them there."""
+def _clean(report: Any, redactor: Redactor) -> int:
+    """Remove the values of Secrets from the traceback and everything else that a report says; return how many."""
     before = sum(redactor.counts.values())
     clean = redactor.clean_sure
     report.sections = [(title, clean(text)) for title, text in report.sections]
@@ -205,8 +219,7 @@ def _clean(report: Any, redactor: Redactor) -> None:
         report.longrepr = clean(report.longrepr)
     else:
         _clean_inside(report.longrepr, clean, _DEPTH)
-    if count := sum(redactor.counts.values()) - before:
-        _add_section(report, "ephemeral-ns", f"secrets removed from this traceback: {count}")
+    return sum(redactor.counts.values()) - before
 
 
 def _clean_text(value: Any, clean: Callable[[str], str]) -> Any:

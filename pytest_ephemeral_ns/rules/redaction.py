@@ -77,6 +77,8 @@ _PATTERNS: tuple[_Pattern, ...] = (
         re.compile(rf"(?i)(?P<keep>{_NAMED}[\"']\s*[:=]\s*[\"'])(?!\*)[^\"'\s]{{4,}}(?=[\"'])"),
     ),
 )
+_PIECE = 40  # characters that are left on either side of what is left out
+_GAP = re.compile(r"(\.\.\.|…)")
 _UNSAFE = re.compile(
     r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)"
     r"|[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]"
@@ -106,6 +108,7 @@ class Redactor:
         self._patterns: tuple[re.Pattern[str], ...] = ()
         self._counts: Counter[str] = Counter()
         self._harmless: set[str] = set()
+        self._ends: tuple[set[str], set[str]] | None = None
         self.learn(values)
 
     def learn(self, values: Mapping[str, str]) -> None:
@@ -122,6 +125,7 @@ class Redactor:
                 self._labels.setdefault(form, label)
         self._patterns = tuple(_patterns([*self._labels]))
         self._harmless.clear()
+        self._ends = None
 
     @property
     def left_out(self) -> list[str]:
@@ -144,12 +148,37 @@ class Redactor:
     def clean_sure(self, text: str) -> str:
         """Return the text without the known values and what is unmistakable (a JWT, a private key).
 
-        For what a user's test printed and for its traceback, where ``token = make_token()`` is code.
+        For what a user's test printed and for its traceback, where ``token = make_token()`` is code, and where pytest
+        leaves out the middle of what is long: what is left of a value there goes as well.
 
         Args:
             text: any.
+
+        Example:
+            >>> Redactor({"hunter2hunter2": "it"}).clean_sure("assert 'hunter...ter2' == ''")
+            "assert '***...***' == ''"
         """
-        return self._by_look(self.clean_values(text), _UNMISTAKABLE)
+        text = self._by_look(self.clean_values(text), _UNMISTAKABLE)
+        return self._without_pieces(text) if _GAP.search(text) else text
+
+    def _without_pieces(self, text: str) -> str:
+        if self._ends is None:
+            pieces = [form for form in self._labels if len(form) >= _LOOSE]
+            lengths = range(_SHORTEST, _PIECE + 1)
+            self._ends = {form[:k] for form in pieces for k in lengths}, {form[-k:] for form in pieces for k in lengths}
+        heads, tails = self._ends
+        parts = _GAP.split(text)  # text, gap, text, gap …, text
+        for at in range(0, len(parts) - 2, 2):
+            left, right = parts[at], parts[at + 2]
+            head = next((k for k in range(min(_PIECE, len(left)), _SHORTEST - 1, -1) if left[-k:] in heads), 0)
+            tail = next((k for k in range(min(_PIECE, len(right)), _SHORTEST - 1, -1) if right[:k] in tails), 0)
+            if head:
+                parts[at] = left[:-head] + MASK
+            if tail:
+                parts[at + 2] = MASK + right[tail:]
+            if head or tail:
+                self._counts["part of a value"] += bool(head) + bool(tail)
+        return "".join(parts)
 
     def _by_look(self, text: str, patterns: Sequence[_Pattern]) -> str:
         small = text.lower()

@@ -20,6 +20,7 @@ from pytest_ephemeral_ns.rules.warned import Warned, warnings_of
 # Judged even where something owns them; everything else that is owned is told through its owner.
 _ALWAYS = {"Job"}
 _NEVER = {"Event", "Namespace", "Node", "Lease", "EndpointSlice", "Endpoints", "ControllerRevision", "PodMetrics"}
+_NEVER |= {"ResourceQuota"}  # how much of it is used is told apart; what it refuses, by whoever was refused
 _HOPELESS = re.compile(r"(?i)\b(panic|fatal|traceback|exception|error|critical|severe|refused|denied|5\d\d)\b")
 
 

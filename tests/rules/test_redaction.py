@@ -186,6 +186,17 @@ def test_no_tree_keeps_a_value(value, tree):
     assert redactor.counts["it"] >= 3
 
 
+@given(value=st.text(string.ascii_letters + string.digits, min_size=20, max_size=80), left=st.integers(0, 40))
+def test_what_is_left_of_a_value_whose_middle_is_left_out(value, left):
+    """As pytest's own repr does it."""
+    right = max(4, min(len(value) - left - 1, 40))
+    text = Redactor({value: "it"}).clean_sure(f"assert {{'a': '{value[:left]}...{value[-right:]}'}} == {{}}")
+    assert value[-right:] not in text
+    assert left < 4 or value[:left] not in text
+    assert text.startswith("assert {'a': '")
+    assert text.endswith("'} == {}")
+
+
 def test_a_pem_key_over_several_lines():
     key = "-----BEGIN RSA PRIVATE KEY-----\n" + "\n".join(f"line{n}ABCDEFGHIJKLMNOP" for n in range(4))
     key += "\n-----END RSA PRIVATE KEY-----\n"
