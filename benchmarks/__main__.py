@@ -15,7 +15,7 @@ from rich.table import Table
 
 from benchmarks.measure import Sample
 
-NAMES = ("loading", "worker", "provisioning", "embedded", "waiting", "deploying", "reaping")
+NAMES = ("loading", "worker", "provisioning", "embedded", "waiting", "deploying", "reaping", "diagnosing")
 RESULTS = Path(__file__).parent / "results"
 
 
