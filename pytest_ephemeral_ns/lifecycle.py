@@ -23,6 +23,7 @@ from pytest_ephemeral_ns.facts import identity
 from pytest_ephemeral_ns.guarding import Guard
 from pytest_ephemeral_ns.keeping import keep_if_wanted
 from pytest_ephemeral_ns.namespace import Namespace, Setting, Source
+from pytest_ephemeral_ns.progress import Lines, status
 from pytest_ephemeral_ns.provision import (
     NAMESPACES,
     Record,
@@ -132,7 +133,7 @@ def _handle(run: Run, record: Record, worker_id: str, deadline: Deadline) -> Nam
         worker_id=worker_id,
         directory=run.directory,
         timeline=run.timeline,
-        progress=lambda line: run.progress(f"{worker_id} {record.name}: {line}"),
+        progress=lambda text: run.progress(status(f"{worker_id} {record.name}", text)),
         warn=run.warn,
     )
     return Namespace(record.name, record.uid, setting, deadline)
@@ -298,7 +299,7 @@ def ephemeral(*deploy: str | os.PathLike[str], rootdir: str | Path = ".", **opti
     settings = load(options, os.environ, {}, cwd=Path.cwd())
     check(settings)
     folder = Path(rootdir).absolute()
-    run = Run(settings, Seat.first(), identity(folder, os.environ), environ=os.environ, progress=log.info)
+    run = Run(settings, Seat.first(), identity(folder, os.environ), environ=os.environ, progress=Lines(log.info))
     try:
         with provisioned(run, default_deploy(settings)) as namespace:
             yield namespace

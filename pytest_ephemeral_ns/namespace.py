@@ -6,9 +6,8 @@ PYTEST_DONT_REWRITE
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -58,7 +57,7 @@ class Setting:
         worker_id: ``"gw0"``, ``"main"`` without xdist, ``"shared"`` for the run's shared namespace.
         directory: private folder of the run on this machine; kubeconfigs are written there.
         timeline: where it is written down when what happened.
-        progress: told a line when something that takes long goes on.
+        progress: told how far something is that takes long, and an empty text at its end.
         warn: told what is no error and worth knowing; said once, at the end of the run.
     """
 
@@ -226,11 +225,13 @@ class Namespace:
         self._closing.callback(watcher.close)
         return watcher
 
-    @property
-    def _tell(self) -> Callable[[str], None]:
-        from pytest_ephemeral_ns.ready import throttled
-
-        return self._once("tell", lambda: throttled(self._setting.progress, time.monotonic))  # type: ignore[no-any-return]
+    @contextmanager
+    def _telling(self) -> Iterator[Callable[[str], None]]:
+        """Give what tells how far a wait is; at its end that is of no interest any more."""
+        try:
+            yield self._setting.progress
+        finally:
+            self._setting.progress("")
 
     @property
     def _graces(self) -> Graces:
@@ -314,8 +315,9 @@ class Namespace:
             WaitFailed: something can never become ready; raised at once.
             WaitTimeout: the deadline passed.
         """
-        deployed = self._deploy(sources, self.deadline, helm_values=values, helm_set=set, on_progress=self._tell)
-        self._wait_ready(deployed.refs, self.deadline, self._tell)
+        with self._telling() as tell:
+            deployed = self._deploy(sources, self.deadline, helm_values=values, helm_set=set, on_progress=tell)
+            self._wait_ready(deployed.refs, self.deadline, tell)
 
     def _deploy(self, sources: Sequence[Source], deadline: Deadline, **how: Any) -> Deployed:
         from pytest_ephemeral_ns.deploy import deploy
@@ -611,7 +613,7 @@ class Namespace:
         from pytest_ephemeral_ns.ready import wait_for_gates
 
         seconds = self._setting.settings.timeout if timeout is None else timeout
-        with self._span("application", on=", ".join(gates)):
+        with self._span("application", on=", ".join(gates)), self._telling() as tell:
             wait_for_gates(
                 self._api,
                 self._watcher,
@@ -620,7 +622,7 @@ class Namespace:
                 deadline=seconds if isinstance(seconds, Deadline) else Deadline.after(seconds),
                 below=self._refs(()),
                 graces=self._graces,
-                on_progress=self._tell,
+                on_progress=tell,
                 discovery=self._discovery,
             )
 

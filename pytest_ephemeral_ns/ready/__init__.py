@@ -14,12 +14,11 @@ from pytest_ephemeral_ns.ready.gates import wait_for_gates
 from pytest_ephemeral_ns.ready.logs import wait_for_log
 from pytest_ephemeral_ns.ready.loop import wait_ready
 from pytest_ephemeral_ns.ready.reach import wait_for_http, wait_for_tcp
-from pytest_ephemeral_ns.ready.report import ReadyReport, throttled
+from pytest_ephemeral_ns.ready.report import ReadyReport
 
 __all__ = [
     "ReadyReport",
     "await_contract",
-    "throttled",
     "wait_for",
     "wait_for_contract",
     "wait_for_gates",

@@ -140,16 +140,16 @@ class _Collecting:
 
 
 class _Teller:
-    """Passes progress on when its words change."""
+    """Passes progress on when its words change, and every second, for those who show only some lines."""
 
     def __init__(self, on_progress: Progress | None) -> None:
         self._on_progress = on_progress
-        self._line = ""
+        self._line, self._told = "", 0.0
 
     def __call__(self, verdicts: Verdicts, now: datetime) -> None:
         if self._on_progress is None:
             return
         line = progress_line(verdicts, now)
-        if line != self._line:
-            self._line = line
+        if line != self._line or time.monotonic() - self._told >= _TICK:
+            self._line, self._told = line, time.monotonic()
             self._on_progress(line)

@@ -6,7 +6,7 @@ PYTEST_DONT_REWRITE
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -182,36 +182,10 @@ def progress_line(verdicts: Verdicts, now: datetime) -> str:
         return f"{done}/{len(verdicts)} ready · {ref.name}: {shorten(verdict.message or _words(verdict.reason), 80)}"
     cause = verdict.causes[0]
     seconds = (now - cause.since).total_seconds()
-    since = f" ({format_duration(seconds)})" if 1 <= seconds < 1e6 else ""
+    since = f" ({int(seconds)} s)" if 1 <= seconds < 100 else f" ({format_duration(int(seconds))})"
+    since = since if 1 <= seconds < 1e6 else ""
     return f"{done}/{len(verdicts)} ready · {ref.name}: {_words(cause.reason)}{since}"
 
 
 def _words(reason: str) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", reason).lower()
-
-
-def throttled(write: Callable[[str], None], clock: Callable[[], float], seconds: float = 10.0) -> Callable[[str], None]:
-    """Return a progress callback that writes a line when something changed, at most every ``seconds``.
-
-    Args:
-        write: gets the line, without its end.
-        clock: returns seconds, for example ``time.monotonic``.
-        seconds: the least time between two lines.
-
-    Example:
-        >>> lines = []
-        >>> tell = throttled(lines.append, lambda: 0.0)
-        >>> tell("0/1 ready"), tell("1/1 ready"), lines
-        (None, None, ['0/1 ready'])
-    """
-    last, shown = float("-inf"), ""
-
-    def tell(line: str) -> None:
-        nonlocal last, shown
-        plain = re.sub(r" \([^)]*\)$", "", line)  # a count of seconds is no change
-        at = clock()
-        if plain != shown and at - last >= seconds:
-            last, shown = at, plain
-            write(line)
-
-    return tell

@@ -17,7 +17,7 @@ from pytest_ephemeral_ns.deadline import Deadline
 from pytest_ephemeral_ns.errors import ApiError, NeverReady, UsageError, WaitFailed, WaitTimeout
 from pytest_ephemeral_ns.kube.resource import Resource, split_api_version
 from pytest_ephemeral_ns.kube.store import Store
-from pytest_ephemeral_ns.ready import ReadyReport, throttled, wait_for, wait_ready
+from pytest_ephemeral_ns.ready import ReadyReport, wait_for, wait_ready
 from pytest_ephemeral_ns.rules.graces import Graces
 from pytest_ephemeral_ns.rules.objects import Object, Ref
 
@@ -509,22 +509,6 @@ def test_progress_is_told_in_words(world: World) -> None:
         wait(world, ref, web, timeout=0.3, on_progress=lines.append)
     assert lines[0] == "1/2 ready · api: Ready: 0/1"
     assert lines[-1].startswith("1/2 ready · api: pulling image (1")
-
-
-def test_lines_for_a_log_are_few() -> None:
-    clock = iter([0.0, 1.0, 2.0, 11.0, 12.0, 30.0])
-    lines: list[str] = []
-    tell = throttled(lines.append, lambda: next(clock))
-    for text in (
-        "0/2 ready",
-        "1/2 ready",
-        "1/2 ready · api: x (2s)",
-        "1/2 ready · api: x (11s)",
-        "2/2 ready",
-        "2/2 ready",
-    ):
-        tell(text)
-    assert lines == ["0/2 ready", "1/2 ready · api: x (11s)", "2/2 ready"]
 
 
 def test_several_waits_share_their_watches(world: World) -> None:
