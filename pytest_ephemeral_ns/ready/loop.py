@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pytest_ephemeral_ns.deadline import Deadline
 from pytest_ephemeral_ns.errors import UsageError
+from pytest_ephemeral_ns.ready.alive import PAUSE, Alive
 from pytest_ephemeral_ns.ready.history import redactor_of
 from pytest_ephemeral_ns.ready.judge import Judge, Refine, Verdicts, nothing_moves
 from pytest_ephemeral_ns.ready.report import Ending, ReadyReport, progress_line
@@ -96,6 +97,7 @@ def wait_ready(
     def ending() -> Ending:
         return Ending(api, namespace, layer, deadline, redactor_of(secrets), view.troubles())
 
+    alive = Alive(api, view, namespace, deadline)
     tell, collecting = _Teller(on_progress), _Collecting()
     while True:
         seen, looked = watcher.changed(0, 0), time.monotonic()
@@ -106,16 +108,23 @@ def wait_ready(
         if all(item.ready for item in verdicts.values()):
             if view.prove(wanted):
                 continue
-            return ReadyReport(verdicts, time.monotonic() - began, (layer,))
+            if not (doubts := alive.doubts(wanted, judge.now)):
+                return ReadyReport(verdicts, time.monotonic() - began, (layer,))
+            verdicts = {**verdicts, **doubts}
         more_may_come = collecting.left(verdicts)
-        if any(item.failed for item in verdicts.values()) and (not more_may_come or deadline.expired):
-            raise ending().failed(verdicts)
-        if deadline.expired:
-            raise ending().timed_out(verdicts)
+        _end(verdicts, bool(more_may_come), deadline, ending)
         view.deepen(verdicts)
-        longest = _TICK if on_progress or view.reads else _LONGEST
+        longest = PAUSE if alive.doubting else _TICK if on_progress or view.reads else _LONGEST
         _block(watcher, seen, deadline.sooner(max(0.0, min(judge.pause(verdicts), more_may_come or longest, longest))))
         time.sleep(max(0.0, looked + _CALM - time.monotonic()))
+
+
+def _end(verdicts: Verdicts, more_may_come: bool, deadline: Deadline, ending: Callable[[], Ending]) -> None:
+    """Raise the error if the wait has ended badly."""
+    if any(item.failed for item in verdicts.values()) and (not more_may_come or deadline.expired):
+        raise ending().failed(verdicts)
+    if deadline.expired:
+        raise ending().timed_out(verdicts)
 
 
 def _block(watcher: Watcher, seen: int, seconds: float) -> None:

@@ -57,8 +57,8 @@ class Graces:
         api_service: an aggregated API that has no backend that answers.
         custom: a custom resource whose controller says that it failed, in a phase or a negative condition.
         unobserved: how long a custom resource without any status counts as "not observed yet"; then it is ready.
-        unprobed: a container without a readiness probe must have run so long before "ready" is believed; more than the
-            second that passes between two looks of the kubelet.
+        unprobed: a container without a readiness probe must have run so long before "ready" is believed; then its
+            runtime is asked whether it still does.
         steady: a container without a readiness probe that has crashed is "ready" again as soon as it runs: it must run
             for as long as before its crash, but at most about so long, before that is believed.
         gone: an object that existed and is gone or being deleted, in case it is made again.
@@ -102,7 +102,7 @@ class Graces:
     api_service: float = 60.0
     custom: float = 10.0
     unobserved: float = 5.0
-    unprobed: float = 1.5
+    unprobed: float = 1.0
     steady: float = 10.0
     gone: float = 5.0
     namespace: float = 0.0

@@ -16,6 +16,7 @@ from pytest_ephemeral_ns.rules.graces import Graces
 from pytest_ephemeral_ns.rules.objects import Object, Ref
 from pytest_ephemeral_ns.rules.status import fields
 from pytest_ephemeral_ns.rules.status.answers import Cause, Verdict, not_ready
+from pytest_ephemeral_ns.rules.status.containers import Container
 from pytest_ephemeral_ns.rules.status.custom import READY_WHEN, custom_verdict
 from pytest_ephemeral_ns.rules.status.jobs import cron_job_verdict, job_gone, job_verdict
 from pytest_ephemeral_ns.rules.status.platform import (
@@ -37,10 +38,12 @@ from pytest_ephemeral_ns.rules.status.workloads import (
     has_probes,
     replica_set_verdict,
     stateful_set_verdict,
+    unproven,
 )
 
 __all__ = [
     "Cause",
+    "Container",
     "Related",
     "Verdict",
     "gone_verdict",
@@ -49,6 +52,7 @@ __all__ = [
     "needs",
     "proof",
     "remember",
+    "unproven",
     "verdict",
 ]
 
@@ -197,7 +201,8 @@ def proof(obj: Object) -> tuple[str, ...]:
     Args:
         obj: an object that looks ready.
     """
-    if obj.get("kind") in ("Deployment", "ReplicaSet", "StatefulSet", "DaemonSet") and not has_probes(obj):
+    kinds = ("Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "ReplicationController")
+    if obj.get("kind") in kinds and not has_probes(obj):
         return ("Pod",)
     return ()
 

@@ -17,6 +17,7 @@ from pytest_ephemeral_ns.rules.status import fields, images
 from pytest_ephemeral_ns.rules.status.answers import Cause
 from pytest_ephemeral_ns.rules.status.related import Related, first_seen, times
 
+YOUNG = timedelta(seconds=20)
 Role = Literal["init", "sidecar", "main"]
 SIGNALS = {
     1: "SIGHUP", 2: "SIGINT", 4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE",
@@ -32,7 +33,7 @@ _TRANSIENT = re.compile(r"failed to sync (configmap|secret) cache|not registered
 _KEY = re.compile(r"couldn't find key|references non-existent (config|secret) key", re.I)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Container:
     """One container of a pod: what was asked for, and what is.
 
@@ -241,6 +242,21 @@ def unsteady(container: Container, related: Related, graces: Graces, now: dateti
     known = related.first(cause) or cause
     until = known.since + timedelta(seconds=graces.unprobed)
     return replace(cause, since=known.since, until=until) if now < until else None
+
+
+def is_unproven(container: Container, now: datetime) -> bool:
+    """Whether only its kubelet's last look says that a container runs: nothing probes it, and it is young.
+
+    A kubelet looks once a second, on a busy node after several. Without an id, no runtime knows it (simulated nodes).
+
+    Args:
+        container: the container.
+        now: the time, on the API server's clock.
+    """
+    running = fields.dig(container.status, "state", "running", "startedAt")
+    if not running or container.role == "init" or container.spec.get("readinessProbe") is not None:
+        return False
+    return bool(container.status.get("containerID")) and now - fields.when(running) < YOUNG
 
 
 def _restarts_always(container: Container) -> bool:

@@ -6,7 +6,7 @@ PYTEST_DONT_REWRITE
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -14,6 +14,7 @@ from pytest_ephemeral_ns.rules.graces import Graces
 from pytest_ephemeral_ns.rules.objects import Object
 from pytest_ephemeral_ns.rules.status import fields
 from pytest_ephemeral_ns.rules.status.answers import Cause, Verdict, not_ready, ready
+from pytest_ephemeral_ns.rules.status.containers import Container, containers, is_unproven
 from pytest_ephemeral_ns.rules.status.fields import dig, number
 from pytest_ephemeral_ns.rules.status.pods import doubts_about, pod_causes
 from pytest_ephemeral_ns.rules.status.refusals import last_progress, refusals
@@ -47,20 +48,59 @@ def deployment_verdict(deployment: Object, related: Related, now: datetime, grac
     }
     missing = _first_missing(counts)
     if missing is None and total <= wanted:
-        return _available(deployment, f"Ready: {counts['Ready'][0]}/{wanted}", related, now, graces)
+        return _available(deployment, counts, related, now, graces)
     newest = newest_replica_set(deployment, related)
     causes = _deployment_causes(deployment, newest, related, now, graces) if missing else []
     progress = missing or f"Pending termination: {total - wanted}"
     return not_ready("Progressing" if missing else "OldReplicasTerminating", progress, causes, now, related.seen)
 
 
-def _available(workload: Object, told: str, related: Related, now: datetime, graces: Graces) -> Verdict:
-    """All counts are as they should be; but pods in the pause of a crash loop count as ready, too."""
-    doubts: list[Cause] = []
-    for pod in _selected(workload, related):
-        if not fields.deleting_since(pod) and fields.is_true(pod, "Ready"):
-            doubts.extend(doubts_about(pod, related, graces, now))
+def _available(
+    workload: Object,
+    counts: Mapping[str, tuple[int, int]],
+    related: Related,
+    now: datetime,
+    graces: Graces,
+    more: str = "",
+) -> Verdict:
+    """Return the verdict when all counts are as they should be.
+
+    They are made from what the pods say, so they are older than that; and pods in the pause of a crash loop count.
+    """
+    ready_ones, wanted = counts["Ready"]
+    told = f"Ready: {ready_ones}/{wanted}{more}"
+    if has_probes(workload) or not related.knows("Pod"):
+        return ready("Available", told)
+    pods = [pod for pod in _selected(workload, related) if not fields.deleting_since(pod)]
+    steady = [pod for pod in pods if fields.is_true(pod, "Ready")]
+    if len(steady) < wanted:
+        causes = causes_of(pods, related, now, graces)
+        return not_ready("PodsNotReady", f"Ready: {len(steady)}/{wanted}", causes, now, related.seen)
+    doubts = [cause for pod in steady for cause in doubts_about(pod, related, graces, now)]
     return not_ready("JustStarted", told, doubts, now) if doubts else ready("Available", told)
+
+
+def unproven(obj: Object, related: Related, now: datetime) -> list[Container]:
+    """Return the containers of an object that looks ready whose life is only hearsay; see :func:`is_unproven`.
+
+    Args:
+        obj: a pod, or a workload; nothing else has any.
+        related: pods.
+        now: the time, on the API server's clock.
+    """
+    if obj.get("kind") == "Pod":
+        pods = [obj]
+    elif obj.get("kind") in ("Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "ReplicationController"):
+        pods = _selected(obj, related)
+    else:
+        return []
+    found = [
+        item
+        for pod in pods
+        if not fields.deleting_since(pod)
+        for item in containers(pod, fields.ref_of(pod, "v1", "Pod"))
+    ]
+    return [item for item in found if is_unproven(item, now)]
 
 
 def _selected(workload: Object, related: Related) -> list[Object]:
@@ -148,7 +188,7 @@ def replica_set_verdict(replica_set: Object, related: Related, now: datetime, gr
     }
     missing = _first_missing(counts)
     if missing is None and total <= wanted:
-        return _available(replica_set, f"Ready: {counts['Ready'][0]}/{wanted}", related, now, graces)
+        return _available(replica_set, counts, related, now, graces)
     if missing is None:
         return not_ready("SurplusTerminating", f"Pending termination: {total - wanted}", [], now, related.seen)
     return not_ready("Progressing", missing, _replica_set_causes(replica_set, related, now, graces), now, related.seen)
@@ -183,7 +223,7 @@ def stateful_set_verdict(stateful_set: Object, related: Related, now: datetime, 
         missing = f"Ready: {wanted}/{wanted}, revision {current} is not {update} yet"
     surplus = number(stateful_set, "status", "replicas") - wanted
     if missing is None and surplus <= 0:
-        return _available(stateful_set, f"Ready: {counts['Ready'][0]}/{wanted}", related, now, graces)
+        return _available(stateful_set, counts, related, now, graces)
     causes = _stateful_set_causes(stateful_set, update, rolls, related, now, graces) if missing else []
     return not_ready("Progressing", missing or f"Pending termination: {surplus}", causes, now, related.seen)
 
@@ -230,8 +270,7 @@ def daemon_set_verdict(daemon_set: Object, related: Related, now: datetime, grac
         counts["Updated"] = (number(daemon_set, "status", "updatedNumberScheduled"), wanted)
     missing = _first_missing(counts)
     if missing is None:
-        told = f"Ready: {counts['Ready'][0]}/{wanted}"
-        return _available(daemon_set, told if wanted else f"{told}; no node matches it", related, now, graces)
+        return _available(daemon_set, counts, related, now, graces, "" if wanted else "; no node matches it")
     pods = related.owned_by(fields.uid(daemon_set), "Pod")
     template = dig(daemon_set, "metadata", "annotations", _GENERATION)
     new = [pod for pod in pods if not rolls or _generation(pod) in (template, None)]
