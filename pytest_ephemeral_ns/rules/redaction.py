@@ -47,7 +47,7 @@ _UNMISTAKABLE: tuple[_Pattern, ...] = (
     (
         "URL password",
         ("://",),
-        re.compile(r"(?P<keep>\b[a-z][a-z0-9+.-]{1,30}://[^\s:@/\"']{0,80}:)(?!\*)[^\s@/\"']{1,200}(?=@)"),
+        re.compile(r"(?P<keep>\b[a-z][a-z0-9+.-]{1,30}://[^\s:@/\"']{0,80}:)(?![*$])[^\s@/\"']{1,200}(?=@)"),
     ),
     ("AWS key", ("akia", "asia"), re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b")),
     ("Google key", ("aiza",), re.compile(r"\bAIza[0-9A-Za-z_-]{35}\b")),

@@ -163,7 +163,8 @@ def _rank(pair: tuple[Object, Verdict]) -> tuple[bool, bool, bool, str]:
 
 def _story(obj: Object, found: Verdict, related: Related) -> tuple[str, ...]:
     lines: list[str] = []
-    for cause in found.causes[:3]:
+    # Furthest down is closest to the cause: "exit code 3" says more than "the Job has failed".
+    for cause in sorted(found.causes[:3], key=lambda cause: not cause.container):
         lines += _chain(obj, cause, related)
     return tuple(lines)
 

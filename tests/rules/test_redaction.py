@@ -72,6 +72,7 @@ PATTERNS = [
     ("Authorization: Bearer abcdef0123456789", "Authorization: Bearer ***"),
     ("token eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0xx.abc-def done", "token *** done"),
     ("postgres://me:hunter2@db/shop", "postgres://me:***@db/shop"),
+    ("postgres://me:$PASSWORD@db/shop", "postgres://me:$PASSWORD@db/shop"),
     ("redis://:hunter2@cache:6379", "redis://:***@cache:6379"),
     ("key AKIAIOSFODNN7EXAMPLE", "key ***"),
     ("ghp_0123456789012345678901234567890123456789", "***"),
