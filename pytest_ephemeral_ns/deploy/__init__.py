@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_ephemeral_ns.deploy.copies import attach_pull_secrets, copy_config_map, copy_secret
 from pytest_ephemeral_ns.deploy.guard import MissingRight, api_servers, await_quota, put_guard_rails
-from pytest_ephemeral_ns.deploy.model import Chart, Deployed, Plan, Request, Source, Tracked
+from pytest_ephemeral_ns.deploy.model import Chart, Deployed, Plan, Request, Source, Tracked, chart_of
 from pytest_ephemeral_ns.deploy.outside import find_outside, remove_cluster_scoped
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ __all__ = [
     "api_servers",
     "attach_pull_secrets",
     "await_quota",
+    "chart_of",
     "copy_config_map",
     "copy_secret",
     "deploy",
@@ -74,6 +75,7 @@ def deploy(
     deadline: Deadline,
     kubeconfig: Callable[[], Path],
     labels: Mapping[str, str] | None = None,
+    uid: str = "",
     base_dir: Path | None = None,
     discovery: Discovery | None = None,
     force_conflicts: bool = False,
@@ -90,6 +92,7 @@ def deploy(
         deadline: for everything.
         kubeconfig: returns the path of one for Helm; asked only when there is a chart.
         labels: put on every object; objects of charts are Helm's and stay as they are.
+        uid: of the namespace: then it owns what is made outside, and the cluster removes that with it.
         base_dir: what relative paths are relative to; default: the working directory.
         discovery: the server's kinds, when somebody knows them already.
         force_conflicts: whether fields that other managers own are taken over.
@@ -128,7 +131,8 @@ def deploy(
     server = str(api.version().get("gitVersion") or "")
     request = Request(**how, namespace=namespace, base_dir=base_dir or Path.cwd(), kube_version=server)
     planned, kinds = make_plan(sources, request, discovery)
-    manner = Manner(namespace, deadline, labels or {}, force_conflicts, on_progress or (lambda line: None), track)
+    say = on_progress or (lambda line: None)
+    manner = Manner(namespace, deadline, labels or {}, uid, force_conflicts, say, track)
     carrier = Carrier(api, kinds, manner, kubeconfig)
     advice = advise(api, [*everything_in(planned.parts)])
     refs = carrier.carry_out(planned)

@@ -42,6 +42,7 @@ class Manner:
         namespace: the ephemeral one; objects of any other, or of none, are outside.
         deadline: for everything.
         labels: put on every object.
+        uid: of the namespace: it owns what is outside, so that the cluster itself removes that after a killed run.
         force_conflicts: whether fields are taken from other managers.
         say: called with one line now and then.
         track: called with everything that was made outside, at once.
@@ -50,9 +51,19 @@ class Manner:
     namespace: str
     deadline: Deadline
     labels: Mapping[str, str] = field(default_factory=dict)
+    uid: str = ""
     force_conflicts: bool = False
     say: Callable[[str], None] = lambda line: None
     track: Callable[[Tracked], None] = lambda tracked: None
+
+    @property
+    def owned(self) -> Object:
+        """The metadata of everything outside that belongs to this namespace alone."""
+        owner = {"apiVersion": "v1", "kind": "Namespace", "name": self.namespace, "uid": self.uid}
+        return {
+            "labels": {**self.labels, HOME: self.namespace},
+            **({"ownerReferences": [owner]} if self.uid else {}),
+        }
 
 
 class Applier:
@@ -147,8 +158,10 @@ class Applier:
         elif manifest.ref.kind == DEFINITION:
             answer = self._define(manifest, warnings)
         else:
-            labels = {**self._manner.labels, HOME: self._manner.namespace}
-            answer = self._send(manifest, appliable(manifest.object, labels), warnings)
+            owned = dict(self._manner.owned)
+            body = appliable(manifest.object, owned.pop("labels"))
+            body["metadata"] = {**body["metadata"], **owned}
+            answer = self._send(manifest, body, warnings)
             self._track(manifest, answer, shared=False)
         with self._lock:
             self.warnings += [f"{manifest.ref}: {warning}" for warning in warnings]
@@ -169,7 +182,7 @@ class Applier:
 
     def _track(self, manifest: Manifest, answer: Object, *, shared: bool) -> None:
         ref = replace(manifest.ref, uid=answer["metadata"]["uid"])
-        self._manner.track(Tracked(ref, self._path(manifest), shared))
+        self._manner.track(Tracked(ref, self._path(manifest), shared, "" if shared else self._manner.namespace))
 
     def _send(self, manifest: Manifest, body: Object, warnings: list[str]) -> Object:
         try:

@@ -5,7 +5,6 @@ PYTEST_DONT_REWRITE
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,9 +14,11 @@ from typing import Any
 
 from pytest_ephemeral_ns.deploy.model import Chart, Release, Request
 from pytest_ephemeral_ns.errors import ManifestError, ToolError, UsageError
+from pytest_ephemeral_ns.kube.helm_values import read_values
+from pytest_ephemeral_ns.rules.helm_set import Pair, assign, secret_leaves
 from pytest_ephemeral_ns.rules.manifests import Manifest, manifests_of
 from pytest_ephemeral_ns.rules.objects import Object
-from pytest_ephemeral_ns.rules.variables import fill
+from pytest_ephemeral_ns.rules.variables import bare_field, fill, fill_pair
 from pytest_ephemeral_ns.rules.yaml_dialect import read_documents
 
 HOOK = "helm.sh/hook"
@@ -25,7 +26,6 @@ WEIGHT = "helm.sh/hook-weight"
 PRE = frozenset({"pre-install", "pre-upgrade"})
 POST = frozenset({"post-install", "post-upgrade"})
 TESTS = frozenset({"test", "test-success", "test-failure"})
-SECRET = re.compile(r"passw|passphrase|secret|token|api_?key|credential|private_?key", re.IGNORECASE)
 ANY_VERSION = "v1.35.0"  # what templates see before there is a server; Helm's own default may be years old
 LONGEST_NAME = 53
 
@@ -111,9 +111,15 @@ def _name(chart: Chart, about: Mapping[str, Any]) -> str:
 def _filled(chart: Chart, request: Request) -> Chart:
     fields = request.known_fields()
     files = [_values(value, request.base_dir) for value in (*request.helm_values, *chart.values)]
-    pairs = tuple(fill(pair, fields) for pair in (*request.helm_set, *chart.set))
-    strings = tuple(fill(pair, fields) for pair in (*request.helm_set_string, *chart.set_string))
+    pairs = tuple(_fill_pair(pair, fields) for pair in (*request.helm_set, *chart.set))
+    strings = tuple(_fill_pair(pair, fields) for pair in (*request.helm_set_string, *chart.set_string))
     return replace(chart, values=tuple(_fill_file(value, fields) for value in files), set=pairs, set_string=strings)
+
+
+def _fill_pair(pair: Pair, fields: Mapping[str, str]) -> Pair:
+    if isinstance(pair, str):
+        return fill_pair(pair, fields)
+    return fill_pair(pair[0], fields), _fill_tree(pair[1], fields)
 
 
 def _values(value: str | Path | Mapping[str, Any], base_dir: Path) -> Path | Mapping[str, Any]:
@@ -132,11 +138,13 @@ def _fill_file(value: Path | Mapping[str, Any], fields: Mapping[str, str]) -> Pa
         assert isinstance(filled, dict)
         return filled
     text = value.read_text(encoding="utf-8-sig")
+    if bare := bare_field(text, fields):
+        raise UsageError(f'values file {value}:{bare[0]}: {{{bare[1]}}} needs quotes: "{{{bare[1]}}}"')
     if fill(text, fields) == text:
         return value
-    documents = read_documents(text, str(value))
-    filled = _fill_tree(documents[0].value if documents else {}, fields)
-    return filled if isinstance(filled, dict) else value
+    filled = _fill_tree(read_values(value), fields)
+    assert isinstance(filled, dict)
+    return filled
 
 
 def _fill_tree(value: Any, fields: Mapping[str, str]) -> Any:
@@ -194,26 +202,13 @@ def own_home(chart: Chart) -> Iterator[Path | None]:
 
 def secrets_of(chart: Chart) -> list[str]:
     """Return the values that look secret by their names: they are removed from what Helm says."""
-    pairs = [pair.partition("=") for text in (*chart.set, *chart.set_string) for pair in text.split(",")]
-    found = [value for key, _, value in pairs if SECRET.search(key)]
-    for value in chart.values:
-        tree: Any = value
-        if not isinstance(value, Mapping):
-            documents = read_documents(Path(value).read_text(encoding="utf-8-sig"), str(value))
-            tree = documents[0].value if documents else None
-        found += _secret_leaves(tree, secret=False)
-    return [value for value in found if value]
-
-
-def _secret_leaves(value: Any, *, secret: bool) -> Iterator[str]:
-    if isinstance(value, Mapping):
-        for key, entry in value.items():
-            yield from _secret_leaves(entry, secret=secret or bool(SECRET.search(str(key))))
-    elif isinstance(value, list):
-        for entry in value:
-            yield from _secret_leaves(entry, secret=secret)
-    elif secret and isinstance(value, str):
-        yield value
+    given: dict[str, Any] = {}
+    for pair in chart.set:
+        assign(given, pair)
+    for pair in chart.set_string:
+        assign(given, pair, as_text=True)
+    trees = [*map(read_values, chart.values), given]
+    return [value for tree in trees for value in secret_leaves(tree) if value]
 
 
 def is_test(obj: Object) -> bool:

@@ -5,7 +5,7 @@ PYTEST_DONT_REWRITE
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -103,7 +103,7 @@ class Definitions:
     def _existing(self, found: Object, body: Object, path: str, warnings: list[str]) -> Used:
         ours = bool(_run_of(found)) and _run_of(found) == _run_of(body)
         if ours and _content(found) != _content(body):
-            if _others_live(self._api, _run_of(found), self._namespace):
+            if _others_live(self._api, _run_of(found), [self._namespace]):
                 raise _differs(found["metadata"]["name"])
             found = self._api.apply(path, body, timeout=self._deadline.sooner(LONGEST_CALL), warnings=warnings)
             self._made(found)
@@ -126,29 +126,29 @@ class Definitions:
         )
 
 
-def leave_definition(api: Api, path: str, uid: str, namespace: str) -> bool:
+def leave_definition(api: Api, path: str, uid: str, namespaces: Collection[str]) -> bool:
     """Remove a definition unless another namespace of the same run lives: then that one, or the run's end, does it.
 
     Args:
         api: the server.
         path: of the definition.
         uid: of the definition that was used.
-        namespace: who used it; it does not count, whether it lives or not.
+        namespaces: who used it; they do not count, whether they live or not.
 
     Returns:
         Whether it was removed.
     """
     found = _metadata(api, path)
-    if not found or found["metadata"]["uid"] != uid or _others_live(api, _run_of(found), namespace):
+    if not found or found["metadata"]["uid"] != uid or _others_live(api, _run_of(found), namespaces):
         return False
     return api.delete(path, uid=uid) is not None
 
 
-def _others_live(api: Api, run: str, namespace: str) -> bool:
+def _others_live(api: Api, run: str, namespaces: Collection[str]) -> bool:
     if not run:
         return False
     found = api.list("/api/v1/namespaces", label_selector=f"{RUN}={run}", accept=METADATA_LIST)
-    return any(o["metadata"]["name"] != namespace and not o["metadata"].get("deletionTimestamp") for o in found)
+    return any(o["metadata"]["name"] not in namespaces and not o["metadata"].get("deletionTimestamp") for o in found)
 
 
 def _content(obj: Object) -> str:

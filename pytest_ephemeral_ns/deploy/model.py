@@ -5,11 +5,14 @@ PYTEST_DONT_REWRITE
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pytest_ephemeral_ns.errors import UsageError
+from pytest_ephemeral_ns.rules.helm_set import Pair
 from pytest_ephemeral_ns.rules.manifests import Manifest
 from pytest_ephemeral_ns.rules.objects import Ref
 from pytest_ephemeral_ns.rules.placement import REFUSE
@@ -17,6 +20,9 @@ from pytest_ephemeral_ns.rules.placement import REFUSE
 CREATED = "created"
 CONFIGURED = "configured"
 UNCHANGED = "unchanged"
+
+Values = str | Path | Mapping[str, Any]
+"""A values file, or values themselves."""
 
 INSTALL = "install"
 TEMPLATE = "template"
@@ -30,7 +36,8 @@ class Chart:
         chart: folder, archive, ``oci://`` reference, URL of an archive, or a chart's name when ``repo`` is given.
         release: its name; default: the chart's name.
         values: values files, or values as a mapping; later ones win.
-        set: ``KEY=VALUE`` pairs as ``--set`` takes them.
+        set: ``KEY=VALUE`` pairs as ``--set`` takes them, or keys with the value that they get; never an argument that
+            others on this machine could see.
         set_string: the same, kept as strings.
         version: of the chart, for repositories and registries.
         repo: URL of the chart's repository.
@@ -43,12 +50,55 @@ class Chart:
 
     chart: str | Path
     release: str = ""
-    values: tuple[str | Path | Mapping[str, Any], ...] = ()
-    set: tuple[str, ...] = ()
-    set_string: tuple[str, ...] = ()
+    values: tuple[Values, ...] = ()
+    set: tuple[Pair, ...] = ()
+    set_string: tuple[Pair, ...] = ()
     version: str = ""
     repo: str = ""
     mode: str = INSTALL
+
+    def __post_init__(self) -> None:
+        if self.mode not in (INSTALL, TEMPLATE):
+            raise UsageError(f"mode is {self.mode!r}, not {INSTALL!r} or {TEMPLATE!r}")
+
+
+def chart_of(
+    chart: str | Path,
+    release: str | None = None,
+    values: Values | Sequence[Values] | None = None,
+    set: Mapping[str, Any] | Sequence[str] | None = None,
+    set_string: Mapping[str, Any] | Sequence[str] | None = None,
+    **more: str,
+) -> Chart:
+    """Return a chart from what a test writes.
+
+    Args:
+        chart: see :class:`~pytest_ephemeral_ns.deploy.model.Chart`.
+        release: its name.
+        values: one file or mapping, or several.
+        set: ``KEY=VALUE`` pairs, or a mapping of keys: text is read as ``--set`` reads it, anything else is kept.
+        set_string: the same for ``--set-string``.
+        more: ``version``, ``repo``, ``mode``.
+
+    Example:
+        >>> chart_of("c", set={"tag": "7", "hosts": ["a", "b"], "debug": True}).set
+        ('tag=7', ('hosts', ['a', 'b']), 'debug=true')
+    """
+    given = [values] if isinstance(values, str | Path | Mapping) else [*(values or ())]
+    return Chart(chart, release or "", tuple(given), _pairs(set), _pairs(set_string), **more)
+
+
+def _pairs(given: Mapping[str, Any] | Sequence[str] | None) -> tuple[Pair, ...]:
+    if isinstance(given, Mapping):
+        return tuple(_pair(key, value) for key, value in given.items())
+    return (given,) if isinstance(given, str) else tuple(given or ())
+
+
+def _pair(key: str, value: Any) -> Pair:
+    if isinstance(value, str):
+        return f"{key}={value}"
+    # bool is an int: true, false, null and whole numbers are what --set knows besides text.
+    return f"{key}={json.dumps(value)}" if value is None or isinstance(value, int) else (key, value)
 
 
 Source = str | Path | Mapping[str, Any] | Chart
@@ -80,9 +130,9 @@ class Request:
     base_dir: Path
     variables: Mapping[str, str] | None = None
     fields: Mapping[str, str] = field(default_factory=dict)
-    helm_values: Sequence[str | Path | Mapping[str, Any]] = ()
-    helm_set: Sequence[str] = ()
-    helm_set_string: Sequence[str] = ()
+    helm_values: Sequence[Values] = ()
+    helm_set: Sequence[Pair] = ()
+    helm_set_string: Sequence[Pair] = ()
     release: str = ""
     cluster_scoped: str = REFUSE
     namespaces: Mapping[str, str | None] | None = None
@@ -153,11 +203,13 @@ class Tracked:
         ref: with its UID: another object of the same name is not ours.
         path: of the object on the API server.
         shared: whether namespaces of the same run use it together; the last one removes it.
+        home: the ephemeral namespace that it belongs to; empty when it is shared.
     """
 
     ref: Ref
     path: str
     shared: bool = False
+    home: str = ""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ PYTEST_DONT_REWRITE
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from pytest_ephemeral_ns.deploy.definitions import leave_definition
@@ -28,15 +28,15 @@ _FIRST = ("ValidatingWebhookConfiguration", "MutatingWebhookConfiguration", "API
 _LAST = ("ClusterRoleBinding", "RoleBinding", "ClusterRole", "Role", DEFINITION)
 
 
-def remove_cluster_scoped(api: Api, tracked: Iterable[Tracked], namespace: str) -> list[str]:
-    """Remove what a deploy made outside its namespace; call it before the namespace itself is deleted.
+def remove_cluster_scoped(api: Api, tracked: Iterable[Tracked], *namespaces: str) -> list[str]:
+    """Remove what deploys made outside their namespaces; call it before those are deleted, or at once after.
 
     Never waits until objects are gone. A definition stays while another namespace of the same run lives.
 
     Args:
         api: the server.
         tracked: from :class:`~pytest_ephemeral_ns.deploy.model.Deployed`, or from :func:`find_outside`.
-        namespace: whose they are.
+        namespaces: whose they are; a definition does not stay because of them.
 
     Returns:
         One sentence for everything that could not be removed, with the command that removes it.
@@ -49,7 +49,7 @@ def remove_cluster_scoped(api: Api, tracked: Iterable[Tracked], namespace: str) 
     for thing in sorted(dict.fromkeys(tracked), key=_order):
         try:
             if thing.shared:
-                leave_definition(api, thing.path, thing.ref.uid, namespace)
+                leave_definition(api, thing.path, thing.ref.uid, namespaces)
             else:
                 api.delete(thing.path, uid=thing.ref.uid)
         except EphemeralNsError as error:
@@ -71,7 +71,8 @@ def find_outside(
     discovery: Discovery,
     *,
     namespace: str = "",
-    run: str = "",
+    run: str | Collection[str] = (),
+    going: bool = True,
     wanted: Callable[[Object], bool] = lambda obj: True,
     refused: list[str] | None = None,
 ) -> list[Tracked]:
@@ -81,7 +82,8 @@ def find_outside(
         api: the server.
         discovery: its kinds; every cluster-scoped one that can be deleted is looked at, with Roles and RoleBindings.
         namespace: only what belongs to this namespace; definitions belong to the whole run.
-        run: only what belongs to this run.
+        run: only what belongs to this run, or to one of these.
+        going: whether what is being deleted already is part of it.
         wanted: asked of each object (its metadata, with ``kind``).
         refused: full names of kinds that may not be listed are appended to it.
 
@@ -92,7 +94,9 @@ def find_outside(
         >>> def leftovers(api, discovery):
         ...     return find_outside(api, discovery, run="k3x9")
     """
-    selectors = [f"{HOME}={namespace}" if namespace else HOME, *([f"{RUN}={run}"] if run else [])]
+    runs = [run] if isinstance(run, str) else sorted(run)
+    of_run = f"{RUN} in ({','.join(runs)})" if runs else RUN
+    selectors = [f"{HOME}={namespace}" if namespace else HOME, *([of_run] if runs else [])]
     found: dict[str, Tracked] = {}
     for resource in discovery.all():
         if not {"list", "delete"} <= resource.verbs:
@@ -100,14 +104,18 @@ def find_outside(
         if resource.namespaced and resource.kind not in ("Role", "RoleBinding"):
             continue
         shared = resource.kind == DEFINITION
-        selector = (f"{RUN}={run}" if run else RUN) if shared else ",".join(selectors)
+        selector = of_run if shared else ",".join(selectors)
         for obj in _listed(api, resource, selector, [] if refused is None else refused):
             if not wanted(obj):
                 continue
             metadata = obj["metadata"]
-            home = metadata.get("namespace", "")
-            ref = Ref(resource.api_version, resource.kind, metadata["name"], home, metadata["uid"])
-            found.setdefault(metadata["uid"], Tracked(ref, resource.path(namespace=home, name=ref.name), shared))
+            if metadata.get("deletionTimestamp") and not going:
+                continue
+            where = metadata.get("namespace", "")
+            ref = Ref(resource.api_version, resource.kind, metadata["name"], where, metadata["uid"])
+            home = "" if shared else metadata["labels"][HOME]
+            path = resource.path(namespace=where, name=ref.name)
+            found.setdefault(metadata["uid"], Tracked(ref, path, shared, home))
     return [*found.values()]
 
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from pytest_ephemeral_ns.deploy.charts import is_test, own_home, secrets_of
 from pytest_ephemeral_ns.deploy.definitions import METADATA
 from pytest_ephemeral_ns.deploy.model import CONFIGURED, CREATED, UNCHANGED, Release, Tracked
-from pytest_ephemeral_ns.deploy.snapshot import HOME
 from pytest_ephemeral_ns.errors import ApiError, DeployError, ToolError
 from pytest_ephemeral_ns.kube.api import FIELD_MANAGER, METADATA_LIST
 from pytest_ephemeral_ns.rules.manifests import Manifest, manifests_of
@@ -155,12 +154,10 @@ class Installer:
             ours = annotations.get(RELEASE_NAMESPACE) == self._manner.namespace or before[path] is None
             if not found or not ours:
                 continue
-            self._manner.track(Tracked(replace(manifest.ref, uid=found["metadata"]["uid"]), path))
-            labels = {**self._manner.labels, HOME: self._manner.namespace}
-            body = {"apiVersion": manifest.ref.api_version, "kind": manifest.ref.kind}
-            marked = {
-                **body,
-                "metadata": {"name": manifest.ref.name, "uid": found["metadata"]["uid"], "labels": labels},
-            }
+            uid = found["metadata"]["uid"]
+            self._manner.track(Tracked(replace(manifest.ref, uid=uid), path, home=self._manner.namespace))
+            owned = self._manner.owned
+            if found["metadata"].get("ownerReferences"):
+                owned.pop("ownerReferences", None)
             # Only so that whoever cleans up after a killed process finds it; it is tracked in any case.
-            self._api.patch(path, {"metadata": marked["metadata"]}, params={"fieldManager": FIELD_MANAGER})
+            self._api.patch(path, {"metadata": {**owned, "uid": uid}}, params={"fieldManager": FIELD_MANAGER})

@@ -14,7 +14,7 @@ from typing import Any
 from pytest_ephemeral_ns.deploy.model import Chart, Request, Source
 from pytest_ephemeral_ns.errors import ManifestError, UsageError
 from pytest_ephemeral_ns.rules.manifests import Manifest, manifests_of
-from pytest_ephemeral_ns.rules.variables import substitute
+from pytest_ephemeral_ns.rules.variables import substitute, substitute_in
 from pytest_ephemeral_ns.rules.yaml_dialect import Document, read_documents
 
 MANIFEST_SUFFIXES = (".yaml", ".yml", ".json")
@@ -116,10 +116,18 @@ def _kustomization(path: Path, name: str, request: Request) -> list[Manifest]:
     from pytest_ephemeral_ns.kube.tools import render_kustomization
 
     text = render_kustomization(path, request.timeout)
-    found = parse(text, f"kustomization {name}", request)
+    found = _built(text, f"kustomization {name}", request)
     if not found:
         raise UsageError(f"kustomization {name} builds to nothing")
     return found
+
+
+def _built(text: str, name: str, request: Request) -> list[Manifest]:
+    documents = read_documents(text, name)
+    if request.variables is not None:
+        known = request.known_variables()
+        documents = [replace(d, value=substitute_in(d.value, known, name)) for d in documents]
+    return manifests_of(documents, name)
 
 
 def read_file(path: Path, name: str, request: Request) -> list[Manifest]:

@@ -5,22 +5,19 @@ PYTEST_DONT_REWRITE
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
 import re
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pytest_ephemeral_ns.deadline import Deadline
 from pytest_ephemeral_ns.errors import ToolError
+from pytest_ephemeral_ns.kube.helm_values import Values, values_flags
 from pytest_ephemeral_ns.kube.tools import Completed, find, run
-
-Values = str | Path | Mapping[str, Any]
-"""A values file, or values themselves: those are written to a file that only we can read, never into argv."""
+from pytest_ephemeral_ns.rules.helm_set import Pair
 
 _SHORT = 30.0
 # helm.sh/helm pkg/action: errPending, and what a killed uninstall or first install leads to.
@@ -84,8 +81,8 @@ def helm_upgrade_install(
     kubeconfig: Path,
     timeout: float,
     values: Sequence[Values] = (),
-    set: Sequence[str] = (),
-    set_string: Sequence[str] = (),
+    set: Sequence[Pair] = (),
+    set_string: Sequence[Pair] = (),
     version: str = "",
     repo: str = "",
     home: Path | None = None,
@@ -104,7 +101,7 @@ def helm_upgrade_install(
         kubeconfig: the cluster and the rights.
         timeout: seconds for everything, hooks and recovery included.
         values: files or values, later ones win.
-        set: ``KEY=VALUE`` pairs as ``--set`` takes them. They are seen by every user of this machine.
+        set: ``KEY=VALUE`` pairs as ``--set`` takes them; never in an argument, see ``helm_values``.
         set_string: the same, kept as strings.
         version: of the chart, for repositories and registries.
         repo: URL of the chart's repository; then ``home`` should be given as well.
@@ -123,7 +120,7 @@ def helm_upgrade_install(
     """
     deadline = Deadline.after(timeout)
     # Without --reset-values an upgrade that names no values silently takes those of the last one.
-    flags = ["--install", "--reset-values", "--output", "json", *_choices(version, repo, set, set_string)]
+    flags = ["--install", "--reset-values", "--output", "json", *_choices(version, repo)]
 
     def upgrade(files: Sequence[str]) -> Completed:
         left = max(1.0, deadline.remaining())
@@ -133,7 +130,7 @@ def helm_upgrade_install(
         what = f"helm upgrade --install {release} {Path(chart).name}"
         return run("helm", args, kubeconfig=kubeconfig, env=_home(home), timeout=left, redact=redact, what=what)
 
-    with _values(values) as files:
+    with values_flags(values, set, set_string) as files:
         try:
             done = upgrade(files)
         except ToolError as error:
@@ -190,8 +187,8 @@ def helm_template(
     namespace: str,
     timeout: float,
     values: Sequence[Values] = (),
-    set: Sequence[str] = (),
-    set_string: Sequence[str] = (),
+    set: Sequence[Pair] = (),
+    set_string: Sequence[Pair] = (),
     version: str = "",
     repo: str = "",
     kube_version: str = "",
@@ -224,10 +221,10 @@ def helm_template(
     Example:
         ``helm_template("shop", "deploy/chart", namespace="shop-gw0", timeout=60)``
     """
-    flags = [*(["--include-crds"] if include_crds else []), *_choices(version, repo, set, set_string)]
+    flags = [*(["--include-crds"] if include_crds else []), *_choices(version, repo)]
     flags += ["--kube-version", kube_version] if kube_version else []
     flags += [flag for api in api_versions for flag in ("--api-versions", api)]
-    with _values(values) as files:
+    with values_flags(values, set, set_string) as files:
         args = ["template", release, str(chart), "--namespace", namespace, *flags, *files]
         what = f"helm template {release} {Path(chart).name}"
         return run("helm", args, env=_home(home), timeout=timeout, redact=redact, what=what).stdout
@@ -315,30 +312,11 @@ def _release(told: Mapping[str, Any]) -> Release:
     )
 
 
-def _choices(version: str, repo: str, set: Sequence[str], set_string: Sequence[str]) -> list[str]:
-    flags = [*(["--version", version] if version else []), *(["--repo", repo] if repo else [])]
-    flags += [flag for pair in set for flag in ("--set", pair)]
-    return flags + [flag for pair in set_string for flag in ("--set-string", pair)]
+def _choices(version: str, repo: str) -> list[str]:
+    return [*(["--version", version] if version else []), *(["--repo", repo] if repo else [])]
 
 
 def _home(home: Path | None) -> dict[str, str]:
     if home is None:
         return {}
     return {f"HELM_{kind}_HOME": str(home / kind.lower()) for kind in ("CACHE", "CONFIG", "DATA")}
-
-
-@contextlib.contextmanager
-def _values(values: Sequence[Values]) -> Iterator[list[str]]:
-    """Yield ``--values`` flags; values that are not files yet are in files of mode 0600 for the time of the block."""
-    if all(isinstance(value, str | Path) for value in values):
-        yield [flag for value in values for flag in ("--values", str(value))]
-        return
-    with tempfile.TemporaryDirectory(prefix="ephemeral-ns-") as folder:  # mode 0700
-        flags: list[str] = []
-        for number, value in enumerate(values):
-            path = value if isinstance(value, str | Path) else Path(folder) / f"values-{number}.json"
-            if isinstance(value, Mapping):
-                Path(path).touch(mode=0o600)
-                Path(path).write_text(json.dumps(value), encoding="utf-8")
-            flags += ["--values", str(path)]
-        yield flags

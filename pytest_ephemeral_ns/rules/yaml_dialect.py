@@ -108,12 +108,13 @@ def _as_json(value: float) -> float | int:
     return value
 
 
-def read_documents(text: str, name: str) -> list[Document]:
+def read_documents(text: str, name: str, *, repeats: bool = False) -> list[Document]:
     r"""Return the documents of one file, YAML or JSON: the first character tells, as for kubectl.
 
     Args:
         text: the file's text.
         name: what to call it in errors, usually its path.
+        repeats: whether a key may come twice, as Helm allows it in values: the last one counts.
 
     Returns:
         One :class:`Document` each, empty ones included.
@@ -130,7 +131,7 @@ def read_documents(text: str, name: str) -> list[Document]:
         found = _read_json(text)
         if found is not None:
             return found
-    return _read_yaml(text, name)
+    return _read_yaml(text, name, repeats)
 
 
 class _Duplicate(ValueError):
@@ -172,7 +173,7 @@ def _round(value: Any) -> Any:
 _Parser: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def _read_yaml(text: str, name: str) -> list[Document]:
+def _read_yaml(text: str, name: str, repeats: bool) -> list[Document]:
     """Build values straight from libyaml's events: PyYAML's nodes and constructors would take most of the time."""
     documents: list[Document] = []
     parser = None
@@ -181,7 +182,7 @@ def _read_yaml(text: str, name: str) -> list[Document]:
         while type(event := parser.get_event()) is not yaml.StreamEndEvent:
             if type(event) is yaml.DocumentStartEvent:
                 first = parser.get_event()
-                value = _Builder(parser.get_event).build(first)
+                value = _Builder(parser.get_event, repeats).build(first)
                 documents.append(Document(value, len(documents) + 1, first.start_mark.line + 1))
     except _Fault as fault:
         raise _error(name, len(documents) + 1, fault.line, fault.problem) from None
@@ -224,8 +225,9 @@ class _Builder:
     Aliases give copies: a later edit of one must not show in the other.
     """
 
-    def __init__(self, get_event: Callable[[], Any]) -> None:
+    def __init__(self, get_event: Callable[[], Any], repeats: bool) -> None:
         self.next = get_event
+        self.repeats = repeats
         self.anchors: dict[str, Any] = {}
         self.left = MAX_NODES
 
@@ -272,7 +274,7 @@ class _Builder:
                 merged.update(more)
                 continue
             key = self._key(event)
-            if key in found and key not in merged:
+            if key in found and key not in merged and not self.repeats:
                 raise _Fault(f"duplicate key {json.dumps(key, ensure_ascii=False)}", event)
             found[key] = self.build(self.next())
         return found

@@ -3,7 +3,6 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-import stat
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,7 +12,6 @@ from typing import Any
 import pytest
 
 from pytest_ephemeral_ns.errors import ToolError
-from pytest_ephemeral_ns.kube import helm
 from pytest_ephemeral_ns.kube.api import Api
 from pytest_ephemeral_ns.kube.helm import (
     Release,
@@ -160,17 +158,6 @@ def test_helms_own_error_is_shown_whole_but_without_the_secret(place: dict[str, 
     assert "boom [redacted]" in text
     assert "tiny/templates/map.yaml" in text
     assert "s3cr3t" not in text
-
-
-def test_values_of_ours_are_in_a_private_file_and_never_in_argv() -> None:
-    with helm._values(["a.yaml", {"password": "s3cr3t"}]) as flags:
-        path = Path(flags[3])
-        assert flags[:2] == ["--values", "a.yaml"]
-        assert json.loads(path.read_text()) == {"password": "s3cr3t"}
-        assert stat.S_IMODE(path.stat().st_mode) == 0o600
-        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-        assert "s3cr3t" not in " ".join(flags)
-    assert not path.parent.exists()
 
 
 def test_template_renders_without_a_cluster(chart: Path) -> None:

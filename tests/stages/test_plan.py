@@ -166,7 +166,7 @@ def test_charts(tmp_path, write):
         ({"c__templates__s_dot_yaml": "{{ fail `no such luck` }}"}, {}, "no such luck"),
         ({"c__templates__s_dot_yaml": "a: 1\n a: 2\n"}, {}, "does not render"),
         ({}, {"helm_values": ["gone.yaml"]}, "values file gone.yaml does not exist"),
-        ({}, {"helm_set": ["tag"]}, "does not render"),
+        ({}, {"helm_set": ["tag"]}, "--set: key 'tag' has no value"),
         ({"c__Chart_dot_yaml": CHART + DEPENDS}, {}, "helm dependency build"),
         ({"c__templates__s_dot_yaml": TEMPLATE.replace("Service", "Namespace")}, {}, "would be outside the namespace"),
         ({}, {"release": "x" * 60}, "Helm allows 53"),
