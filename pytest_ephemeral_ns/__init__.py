@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pytest_ephemeral_ns.deploy import Chart
     from pytest_ephemeral_ns.errors import (
         ApiError,
         ClusterError,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ApiError",
+    "Chart",
     "ClusterError",
     "DeployError",
     "EphemeralNsError",
@@ -48,6 +50,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "Chart": "deploy.model",
     "Namespace": "namespace",
     "await_contract": "ready",
     "ephemeral": "lifecycle",

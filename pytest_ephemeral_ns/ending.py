@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from pytest_ephemeral_ns.belongings import remaining, remove_rest
 from pytest_ephemeral_ns.deadline import Deadline
 from pytest_ephemeral_ns.errors import EphemeralNsError
 from pytest_ephemeral_ns.keeping import Kept, keep_if_wanted, kept
@@ -35,6 +36,7 @@ def finish(run: Run) -> Ending:
         What the sweep did, what is kept, and every warning of every process of the run.
     """
     swept, stays, over = Sweep(), [], ""
+    outside: tuple[str, ...] = ()
     try:
         if run.touched:
             with run.timeline.span("sweep"):
@@ -43,6 +45,7 @@ def finish(run: Run) -> Ending:
                 for name in names:
                     run.timeline.mark(what, name)
             stays = kept(run)
+            outside = _outside(run, {one.name for one in stays} | set(swept.kept))
             over = run.leaked
             _give_back(run, stays)
     except EphemeralNsError as error:
@@ -52,7 +55,7 @@ def finish(run: Run) -> Ending:
         said = run.warnings()
         rows = read(run.directory)
         shutil.rmtree(run.directory, ignore_errors=True)
-    return Ending(swept, tuple(stays), said, over, rows)
+    return Ending(swept, tuple(stays), said, over, rows, outside)
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class Ending:
     warnings: tuple[str, ...]
     leftovers: str
     rows: Sequence[Row] = ()
+    outside: tuple[str, ...] = ()
 
     def lines(self, verbose: bool = False) -> list[str]:
         """Return it as lines for a terminal.
@@ -76,7 +80,7 @@ class Ending:
         swept += [self.leftovers] if self.leftovers else []
         warned = [f"warning: {text}" for text in (*self.warnings, *self.sweep.warnings)]
         slow = tell_slowest(spaces_of(self.rows), verbose=verbose)
-        return [*_folded(slow), *_folded(swept), *stays, *_folded(warned)]
+        return [*_folded(slow), *_folded(swept), *stays, *_folded(self.outside), *_folded(warned)]
 
     def unreleased(self) -> list[str]:
         """Return what the sweep deleted although a process should have: all but the one that the run shares."""
@@ -88,6 +92,18 @@ def _folded(lines: Sequence[str]) -> list[str]:
     """A run of hundreds of namespaces must not push what failed off the screen."""
     left = len(lines) - _SHOWN
     return [*lines[:_SHOWN], f"  … and {left} more like this"] if left > 1 else list(lines)
+
+
+def _outside(run: Run, kept: set[str]) -> tuple[str, ...]:
+    """Remove what is left outside the namespaces, and say what stays; a cluster of our own goes as a whole."""
+    if run.cluster.started and not kept:
+        return ()
+    try:
+        for problem in remove_rest(run, kept):
+            run.warn(problem)
+    except EphemeralNsError as error:
+        run.warn(error.summary)
+    return tuple(remaining(run, kept))
 
 
 def _swept(run: Run) -> Sweep:

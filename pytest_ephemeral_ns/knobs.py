@@ -121,7 +121,27 @@ KNOBS: tuple[Knob, ...] = (
         metavar="PATH",
     ),
     Knob("helm_values", "files", "", "values file, handed to Helm for charts in the list (repeatable)", metavar="FILE"),
-    Knob("helm_set", "list", "", "KEY=VALUE, handed to Helm for charts in the list (repeatable)", metavar="KEY=VALUE"),
+    Knob(
+        "helm_set",
+        "list",
+        "",
+        "KEY=VALUE, handed to Helm for charts in the list; {commit}, {hostname} … are filled in (repeatable)",
+        metavar="KEY=VALUE",
+    ),
+    Knob(
+        "cluster_scoped",
+        "choice",
+        "refuse",
+        "objects outside the namespace, such as ClusterRoles: an error, or our own until the namespace goes",
+        ("refuse", "own"),
+    ),
+    Knob(
+        "map_namespace",
+        "list",
+        "",
+        "objects written for this namespace go into the ephemeral one, or with =OTHER into that (repeatable)",
+        metavar="NAME[=OTHER]",
+    ),
     Knob(
         "image",
         "images",

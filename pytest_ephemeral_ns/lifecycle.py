@@ -13,8 +13,9 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from pytest_ephemeral_ns.belongings import noter, remove_outside
 from pytest_ephemeral_ns.deadline import Deadline
 from pytest_ephemeral_ns.ending import finish
 from pytest_ephemeral_ns.errors import EphemeralNsError, UsageError
@@ -22,7 +23,7 @@ from pytest_ephemeral_ns.evidence import note_failure, take_evidence, tell_error
 from pytest_ephemeral_ns.facts import identity
 from pytest_ephemeral_ns.guarding import Guard
 from pytest_ephemeral_ns.keeping import keep_if_wanted
-from pytest_ephemeral_ns.namespace import Namespace, Setting, Source
+from pytest_ephemeral_ns.namespace import Namespace, Setting
 from pytest_ephemeral_ns.progress import Lines, status
 from pytest_ephemeral_ns.provision import (
     NAMESPACES,
@@ -30,8 +31,12 @@ from pytest_ephemeral_ns.provision import (
     create_namespace,
     delete_namespace,
 )
+from pytest_ephemeral_ns.rules.identity import Identity
 from pytest_ephemeral_ns.run import Run, Seat
 from pytest_ephemeral_ns.settings import BY_NAME, Settings, load
+
+if TYPE_CHECKING:
+    from pytest_ephemeral_ns.deploy import Source
 
 __tracebackhide__ = True
 log = logging.getLogger("pytest_ephemeral_ns")
@@ -135,6 +140,7 @@ def _handle(run: Run, record: Record, worker_id: str, deadline: Deadline) -> Nam
         timeline=run.timeline,
         progress=lambda text: run.progress(status(f"{worker_id} {record.name}", text)),
         warn=run.warn,
+        note=noter(run),
     )
     return Namespace(record.name, record.uid, setting, deadline)
 
@@ -173,6 +179,8 @@ def _keep_or_delete(run: Run, record: Record, failure: str, row: dict[str, Any])
             return None
     except EphemeralNsError as error:
         return f"namespace {record.name} stays, but could not be marked as kept: {error.summary}"
+    for problem in remove_outside(run, record.name):
+        run.warn(problem)
     return delete_namespace(run.api, record)
 
 
@@ -228,7 +236,7 @@ def default_deploy(settings: Settings) -> Deploy:
     """Return the function that deploys what the settings list and waits until all of it is ready.
 
     Args:
-        settings: ``deploy``, ``helm_values`` and ``helm_set`` are used.
+        settings: ``deploy``, ``helm_values`` and ``helm_set`` are used here; the handle knows the others.
 
     Returns:
         A function of the namespace; with nothing to deploy it does nothing.
@@ -256,19 +264,32 @@ def filler(deploy: Sequence[Source] | Deploy | None, default: Deploy) -> Deploy:
     return lambda namespace: namespace.deploy_and_wait(sources) if sources else None
 
 
-def check(settings: Settings) -> None:
+def check(settings: Settings, identity: Identity) -> None:
     """Find everything that is wrong with the settings and sources before a cluster is touched.
+
+    Args:
+        settings: the run's.
+        identity: its fields may be named in Helm values.
 
     Raises:
         UsageError: the name's template, a path, a manifest, a chart; names file, document and line or field.
     """
     from pytest_ephemeral_ns.deploy import plan
+    from pytest_ephemeral_ns.rules.fields import fields_of
+    from pytest_ephemeral_ns.rules.handles import Handles
     from pytest_ephemeral_ns.rules.naming import check_template
     from pytest_ephemeral_ns.rules.pods import node_choice
 
     check_template(settings.name)
-    nodes = node_choice(settings.node_selector, settings.toleration)
-    plan(settings.deploy, helm_values=settings.helm_values, helm_set=settings.helm_set, **nodes)
+    plan(
+        settings.deploy,
+        helm_values=settings.helm_values,
+        helm_set=settings.helm_set,
+        cluster_scoped=settings.cluster_scoped,
+        namespaces=settings.namespaces,
+        fields=fields_of(identity, Handles("ns"), namespace="ns", run_id="run", worker_id="worker"),
+        **node_choice(settings.node_selector, settings.toleration),
+    )
 
 
 @contextmanager
@@ -297,12 +318,13 @@ def ephemeral(*deploy: str | os.PathLike[str], rootdir: str | Path = ".", **opti
     if deploy:
         options["deploy"] = [os.fspath(source) for source in deploy]
     settings = load(options, os.environ, {}, cwd=Path.cwd())
-    check(settings)
-    folder = Path(rootdir).absolute()
-    run = Run(settings, Seat.first(), identity(folder, os.environ), environ=os.environ, progress=Lines(log.info))
+    who = identity(Path(rootdir).absolute(), os.environ)
+    check(settings, who)
+    run = Run(settings, Seat.first(), who, environ=os.environ, progress=Lines(log.info))
     try:
         with provisioned(run, default_deploy(settings)) as namespace:
             yield namespace
     finally:
-        for warning in finish(run).warnings:
-            log.warning(warning)
+        ending = finish(run)
+        for line in (*ending.warnings, *ending.outside):
+            log.warning(line)

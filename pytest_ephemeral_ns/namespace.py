@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     import kubernetes.client
 
     from pytest_ephemeral_ns.clusters.cluster import Cluster
-    from pytest_ephemeral_ns.deploy import Deployed
+    from pytest_ephemeral_ns.deploy import Deployed, Source, Tracked
+    from pytest_ephemeral_ns.deploy.model import Values
     from pytest_ephemeral_ns.diagnose import Diagnoses, Diagnosis
     from pytest_ephemeral_ns.isolation import Proof
     from pytest_ephemeral_ns.kube.api import Api
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from pytest_ephemeral_ns.timeline import Timeline
 
 __tracebackhide__ = True
-Source = str | Path | Mapping[str, Any]
 Objects = list[dict[str, Any]]  # inside the class, `list` is the method
 APPLY_TIMEOUT = 300.0
 EXEC_TIMEOUT = 60.0
@@ -59,6 +59,7 @@ class Setting:
         timeline: where it is written down when what happened.
         progress: told how far something is that takes long, and an empty text at its end.
         warn: told what is no error and worth knowing; said once, at the end of the run.
+        note: told of everything that is made outside the namespace, and with ``None`` before the first of it.
     """
 
     cluster: Cluster
@@ -71,6 +72,7 @@ class Setting:
     timeline: Timeline
     progress: Callable[[str], None]
     warn: Callable[[str], None]
+    note: Callable[[Tracked | None], None] = lambda thing: None
 
 
 @dataclass
@@ -242,13 +244,26 @@ class Namespace:
     # Put things into it
 
     def apply(
-        self, *sources: Source, variables: Mapping[str, str] | None = None, timeout: float = APPLY_TIMEOUT
+        self,
+        *sources: Source,
+        variables: Mapping[str, str] | None = None,
+        cluster_scoped: str | None = None,
+        namespaces: Mapping[str, str | None] | None = None,
+        force_conflicts: bool = False,
+        timeout: float = APPLY_TIMEOUT,
     ) -> Deployed:
         """Apply charts, kustomizations, directories, files or objects; does not wait until they are ready.
 
         Args:
-            sources: paths, told apart by what is inside, or objects as mappings.
-            variables: ``${NAME}`` → value; nothing is replaced when it is ``None``.
+            sources: paths, told apart by what is inside, objects as mappings, or :class:`pytest_ephemeral_ns.Chart`.
+            variables: ``${NAME}`` → value; nothing is replaced when it is ``None``. Known besides, when it is not:
+                ``NAMESPACE``, ``RUN_ID``, ``WORKER_ID``, the identity (``BRANCH``, ``COMMIT``, ``PR_NUMBER`` …) and
+                the handles (``TENANT``, ``DATABASE``, ``HOSTNAME`` …).
+            cluster_scoped: ``"refuse"``: an object that would be outside the namespace is an error; ``"own"``: it is
+                made with a name of its own and goes with the namespace. Default: ``--ephemeral-ns-cluster-scoped``.
+            namespaces: what to do with objects that name a namespace: ``{"monitoring": None}`` puts them into this
+                one, ``{"kube-system": "kube-system"}`` leaves them. Default: ``--ephemeral-ns-map-namespace``.
+            force_conflicts: whether fields that somebody else changed are taken over.
             timeout: seconds for all of it.
 
         Returns:
@@ -261,28 +276,49 @@ class Namespace:
         Example:
             >>> ns.apply("k8s/", variables={"IMAGE_TAG": "1.2.3"})  # doctest: +SKIP
         """
-        return self._deploy(sources, Deadline.after(timeout), variables=variables)
+        return self._deploy(
+            sources,
+            Deadline.after(timeout),
+            variables=variables,
+            cluster_scoped=cluster_scoped,
+            namespaces=namespaces,
+            force_conflicts=force_conflicts,
+        )
 
-    def kustomize(self, path: str | Path, *, timeout: float = APPLY_TIMEOUT) -> Deployed:
-        """Build a kustomization and apply it; see :meth:`apply`."""
-        return self.apply(path, timeout=timeout)
+    def kustomize(self, path: str | Path, variables: Mapping[str, str] | None = None, **how: Any) -> Deployed:
+        """Build a kustomization and apply it; ``how`` is as for :meth:`apply`."""
+        return self.apply(path, variables=variables, **how)
 
     def helm(
         self,
         chart: str | Path,
         release: str | None = None,
-        values: str | Path | Sequence[str | Path] | None = None,
-        set: Mapping[str, Any] | None = None,
+        values: Values | Sequence[Values] | None = None,
+        set: Mapping[str, Any] | Sequence[str] | None = None,
         *,
+        set_string: Mapping[str, Any] | Sequence[str] | None = None,
+        version: str = "",
+        repo: str = "",
+        mode: str = "install",
+        cluster_scoped: str | None = None,
         timeout: float = APPLY_TIMEOUT,
     ) -> Deployed:
         """Install or upgrade a chart; does not wait until it is ready.
 
+        Everywhere in values ``{commit}``, ``{branch}``, ``{namespace}``, ``{tenant}``, ``{hostname}`` … are filled in:
+        every field of :attr:`identity` and every handle. No value is ever seen in an argument of Helm.
+
         Args:
-            chart: folder, archive or ``oci://`` reference.
+            chart: folder, archive, ``oci://`` reference, URL, ``repository/chart``, or a name when ``repo`` is given.
             release: its name; default: the chart's name.
-            values: values file or files.
-            set: ``{"image.tag": "1.2.3"}``, as ``helm --set`` takes them.
+            values: values file or files, or values as a mapping; later ones win.
+            set: ``{"image.tag": "{commit}"}``, as ``helm --set`` takes them; lists and maps as they are.
+            set_string: the same, kept as strings.
+            version: of the chart, for repositories and registries.
+            repo: URL of the chart's repository.
+            mode: ``"install"`` for ``helm upgrade --install``; ``"template"`` renders it and applies the objects as
+                :meth:`apply` does, hooks in order.
+            cluster_scoped: see :meth:`apply`.
             timeout: seconds for all of it, hooks included.
 
         Returns:
@@ -294,11 +330,10 @@ class Namespace:
         Example:
             >>> ns.helm("deploy/chart", values="ci.yaml", set={"replicas": 1})  # doctest: +SKIP
         """
-        files = [values] if isinstance(values, str | Path) else list(values or ())
-        pairs = [f"{key}={value}" for key, value in (set or {}).items()]
-        return self._deploy(
-            [chart], Deadline.after(timeout), helm_values=[str(f) for f in files], helm_set=pairs, release=release
-        )
+        from pytest_ephemeral_ns.deploy import chart_of
+
+        given = chart_of(chart, release, values, set, set_string, version=version, repo=repo, mode=mode)
+        return self._deploy([given], Deadline.after(timeout), cluster_scoped=cluster_scoped)
 
     def deploy_and_wait(self, sources: Sequence[Source], values: Sequence[str] = (), set: Sequence[str] = ()) -> None:
         """Apply sources and wait until all of it is ready, on the one deadline that began with the namespace.
@@ -319,23 +354,40 @@ class Namespace:
             deployed = self._deploy(sources, self.deadline, helm_values=values, helm_set=set, on_progress=tell)
             self._wait_ready(deployed.refs, self.deadline, tell)
 
-    def _deploy(self, sources: Sequence[Source], deadline: Deadline, **how: Any) -> Deployed:
+    def _deploy(
+        self,
+        sources: Sequence[Source],
+        deadline: Deadline,
+        *,
+        cluster_scoped: str | None = None,
+        namespaces: Mapping[str, str | None] | None = None,
+        **how: Any,
+    ) -> Deployed:
         from pytest_ephemeral_ns.deploy import deploy
 
+        setting = self._setting
+        scoped = cluster_scoped or setting.settings.cluster_scoped
+        if scoped == "own":
+            setting.note(None)
         with self._span("deploy") as row:
             deployed = deploy(
                 self._api,
                 self.name,
                 sources,
                 deadline=deadline,
-                kubeconfig=lambda: self._setting.cluster.kubeconfig,
+                kubeconfig=lambda: setting.cluster.kubeconfig,
                 labels=self._object_labels(),
+                uid=self.uid,
+                on_tracked=setting.note,
+                fields=self._fields(),
+                cluster_scoped=scoped,
+                namespaces=setting.settings.namespaces if namespaces is None else namespaces,
                 **self._nodes(),
                 **how,
             )
             row["count"] = len(deployed.refs)
         for warning in deployed.warnings:
-            self._setting.warn(warning)
+            setting.warn(warning)
         with self._lock:
             self._state.applied.extend(ref for ref in deployed.refs if ref not in self._state.applied)
             self._state.releases.extend(deployed.releases)
@@ -346,6 +398,11 @@ class Namespace:
 
         settings = self._setting.settings
         return node_choice(settings.node_selector, settings.toleration)
+
+    def _fields(self) -> dict[str, str]:
+        from pytest_ephemeral_ns.rules.fields import fields_of
+
+        return fields_of(self.identity, self.handles, namespace=self.name, run_id=self.run_id, worker_id=self.worker_id)
 
     def _object_labels(self) -> dict[str, str]:
         from pytest_ephemeral_ns.rules.naming import RUN

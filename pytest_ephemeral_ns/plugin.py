@@ -17,7 +17,8 @@ from pytest_ephemeral_ns.options import add_options, anything_given, read_option
 
 if TYPE_CHECKING:
     from pytest_ephemeral_ns.clusters.cluster import Cluster
-    from pytest_ephemeral_ns.namespace import Namespace, Source
+    from pytest_ephemeral_ns.deploy import Source
+    from pytest_ephemeral_ns.namespace import Namespace
     from pytest_ephemeral_ns.progress import Relay
     from pytest_ephemeral_ns.rules.identity import Identity
     from pytest_ephemeral_ns.run import Run, Seat
@@ -264,7 +265,7 @@ def _ephemeral_ns_run(
     from pytest_ephemeral_ns.lifecycle import check
     from pytest_ephemeral_ns.run import Run
 
-    check(ephemeral_ns_settings)
+    check(ephemeral_ns_settings, ephemeral_ns_identity)
     run = Run(
         ephemeral_ns_settings,
         _seat(pytestconfig),

@@ -236,6 +236,10 @@ class Run:
             json.dump(value, file)
         part.replace(target)
 
+    def forget(self, name: str) -> None:
+        """Take back what was written under ``name``."""
+        (self.directory / f"{name}.json").unlink(missing_ok=True)
+
     def remember(self, record: Record) -> None:
         """Write down a namespace that was created, for the sweep."""
         self.write(f"created/{record.name}", asdict(record))

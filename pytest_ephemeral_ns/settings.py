@@ -43,6 +43,8 @@ class Settings:
     deploy: tuple[str, ...] = ()
     helm_values: tuple[str, ...] = ()
     helm_set: tuple[str, ...] = ()
+    cluster_scoped: str = "refuse"
+    map_namespace: tuple[str, ...] = ()
     image: tuple[str, ...] = ()
     policy: str = "standard"
     shared_service: tuple[str, ...] = ()
@@ -80,6 +82,12 @@ class Settings:
     report: tuple[str, ...] = ()
     name: str = BY_NAME["name"].default
     provenance: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def namespaces(self) -> dict[str, str | None] | None:
+        """What is done with objects that name a namespace: ``{"monitoring": None}``; ``None`` when nothing is said."""
+        pairs = [item.partition("=") for item in self.map_namespace]
+        return {name: other or None for name, _, other in pairs} or None
 
     def describe(self) -> list[str]:
         """Return one line per value that is not a default: ``"scope: function (--ephemeral-ns-scope)"``."""

@@ -80,6 +80,8 @@ def _patch(api: Api, one: Found, patch: Object) -> None:
 
 
 def _delete(arguments: argparse.Namespace) -> int:
+    from pytest_ephemeral_ns.belongings import remove_of
+
     with open_api(arguments) as api:
         found = [our_namespace(api, name) for name in dict.fromkeys(arguments.names)]
         if not arguments.yes:
@@ -91,7 +93,9 @@ def _delete(arguments: argparse.Namespace) -> int:
             if not _agreed(found):
                 note("nothing was deleted")
                 return FAILED
-        problems = [problem for one in found if (problem := _delete_one(api, one))]
+        outcomes = [(one, _delete_one(api, one)) for one in found]
+        problems = [problem for _, problem in outcomes if problem]
+        problems += remove_of(api, [one for one, problem in outcomes if not problem])
         if arguments.wait:
             problems += _still_there(api, found, arguments.timeout)
     for problem in problems:

@@ -94,7 +94,7 @@ def find_outside(
         >>> def leftovers(api, discovery):
         ...     return find_outside(api, discovery, run="k3x9")
     """
-    runs = [run] if isinstance(run, str) else sorted(run)
+    runs = sorted(filter(None, [run] if isinstance(run, str) else run))
     of_run = f"{RUN} in ({','.join(runs)})" if runs else RUN
     selectors = [f"{HOME}={namespace}" if namespace else HOME, *([of_run] if runs else [])]
     found: dict[str, Tracked] = {}

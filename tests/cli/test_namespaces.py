@@ -276,6 +276,20 @@ def test_reap_explains_what_is_stuck_and_forces_only_the_kind_that_is_named(
     assert here.api.find(paths[1]) is None
 
 
+def test_delete_removes_what_its_namespace_had_outside(here: Here) -> None:
+    goes, stays = here.make("goes"), here.make("stays")
+    roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles"
+    for home in (goes, stays):
+        labels = {naming.RUN: here.run_id, naming.HOME: home}
+        role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole"}
+        here.api.create(roles, {**role, "metadata": {"name": f"r-{home}", "labels": labels}})
+    assert here("delete", "--yes", goes) == 0
+    assert here.api.find(f"{roles}/r-{goes}") is None
+    assert here.api.find(f"{roles}/r-{stays}")
+    assert here("delete", "--yes", stays) == 0
+    assert here.api.find(f"{roles}/r-{stays}") is None
+
+
 def test_reap_names_a_metrics_file_that_cannot_be_written(here: Here, capsys: pytest.CaptureFixture[str]) -> None:
     assert here("reap", "--once", "--metrics", "/nowhere/x.prom") == 1
     assert "/nowhere/x.prom could not be written" in capsys.readouterr().err
