@@ -18,6 +18,7 @@ from pytest_ephemeral_ns.knobs import BY_NAME, KNOBS, LISTS, Kind, Knob
 from pytest_ephemeral_ns.rules.durations import format_duration, parse_duration
 from pytest_ephemeral_ns.rules.gates import parse_gate
 from pytest_ephemeral_ns.rules.graces import Graces
+from pytest_ephemeral_ns.rules.helm_set import shown_pair
 from pytest_ephemeral_ns.rules.quantities import parse_quantity
 from pytest_ephemeral_ns.rules.retention import Policy
 
@@ -289,6 +290,7 @@ _VALUE = r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?"
 _EFFECTS = "NoSchedule|PreferNoSchedule|NoExecute"
 _FORMS: Mapping[str, tuple[str, str]] = {
     "helm_set": (r"(?s).*=.*", "is not of the form KEY=VALUE"),
+    "map_namespace": (rf"{_LABEL}(={_LABEL})?", "is not of the form NAME or NAME=OTHER"),
     "shared_service": (_LABEL, "is not the name of a namespace"),
     "ingress_namespace": (_LABEL, "is not the name of a namespace"),
     "pull_secret": (rf"{_LABEL}/{_LABEL}(\.{_LABEL})*", "is not of the form NAMESPACE/NAME"),
@@ -381,4 +383,6 @@ def _check_together(settings: Settings) -> None:
 def _shown(name: str, value: object) -> str:
     if BY_NAME[name].kind == "duration":
         return format_duration(float(str(value)))
+    if name == "helm_set" and isinstance(value, tuple):
+        value = tuple(map(shown_pair, value))
     return ", ".join(value) if isinstance(value, tuple) else str(value)

@@ -47,6 +47,8 @@ WRONG = [
     ("deploy", ["k8s/"], "'k8s/' does not exist"),
     ("helm_values", ["values.yaml"], "'values.yaml' does not exist"),
     ("helm_set", ["replicas"], "'replicas' is not of the form KEY=VALUE"),
+    ("map_namespace", ["a/b"], "'a/b' is not of the form NAME or NAME=OTHER"),
+    ("cluster_scoped", "adopt", "'adopt' is not one of refuse, own"),
     ("policy", "strict", "'strict' is not one of none, standard, isolated"),
     ("shared_service", ["Shared"], "'Shared' is not the name of a namespace"),
     ("ingress_namespace", ["a/b"], "'a/b' is not the name of a namespace"),
@@ -166,3 +168,16 @@ def test_the_written_default_is_the_real_one(knob):
 def test_describe_says_where_a_value_came_from(tmp_path):
     settings = load({"enabled": True}, {"EPHEMERAL_NS_TIMEOUT": "90s"}, {}, cwd=tmp_path)
     assert settings.describe() == ["timeout: 1m30s (EPHEMERAL_NS_TIMEOUT)"]
+
+
+def test_a_secret_of_helms_is_not_shown(tmp_path):
+    settings = load({"helm_set": ["replicas=2", "db.password=hunter2"]}, {}, {}, cwd=tmp_path)
+    assert settings.describe() == ["helm_set: replicas=2, db.password=[redacted] (--ephemeral-ns-helm-set)"]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [([], None), (["monitoring"], {"monitoring": None}), (["a", "b=c"], {"a": None, "b": "c"})],
+)
+def test_what_is_done_with_objects_of_other_namespaces(given, expected, tmp_path):
+    assert load({"map_namespace": given}, {}, {}, cwd=tmp_path).namespaces == expected

@@ -267,6 +267,16 @@ def _written(path: Sequence[str | int]) -> str:
     return text
 
 
+def shown_pair(pair: str) -> str:
+    """Return a pair as it may be shown: without its value when anything in it looks secret.
+
+    Example:
+        >>> [shown_pair("replicas=2"), shown_pair("db.password=hunter2")]
+        ['replicas=2', 'db.password=[redacted]']
+    """
+    return f"{pair.partition('=')[0]}=[redacted]" if SECRET.search(pair) else pair
+
+
 def secret_leaves(value: Any, *, secret: bool = False) -> Iterator[str]:
     """Yield every text and number below a name that looks secret.
 
