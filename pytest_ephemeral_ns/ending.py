@@ -1,4 +1,4 @@
-"""END: what happens once, when all processes of a run are gone; this module must never raise, and never block for long.
+"""END: how a process lets go, and what happens once, when all are gone; must never raise, and never block for long.
 
 PYTEST_DONT_REWRITE
 """
@@ -6,31 +6,91 @@ PYTEST_DONT_REWRITE
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from pytest_ephemeral_ns.belongings import remaining, remove_rest
+from pytest_ephemeral_ns.belongings import remaining, remove_outside, remove_rest
 from pytest_ephemeral_ns.deadline import Deadline
 from pytest_ephemeral_ns.errors import EphemeralNsError
 from pytest_ephemeral_ns.keeping import Kept, keep_if_wanted, kept
-from pytest_ephemeral_ns.provision import Record, Sweep, sweep, wait_deleted
-from pytest_ephemeral_ns.rules.naming import WORKER
+from pytest_ephemeral_ns.provision import Record, Sweep, delete_namespace, identified, sweep, wait_deleted
+from pytest_ephemeral_ns.rules.naming import RUN
 from pytest_ephemeral_ns.rules.retention import is_kept
 from pytest_ephemeral_ns.rules.timeline import SHARED, Row, spaces_of, tell_slowest
 from pytest_ephemeral_ns.timeline import read
 
 if TYPE_CHECKING:
+    from pytest_ephemeral_ns.presence import Presence
     from pytest_ephemeral_ns.run import Run
 
 __tracebackhide__ = True
 _SHOWN = 12
+GRACE = 2.0  # seconds for workers that an interrupt has left behind; they clean up by themselves
+SWEEP_TIME = 30.0  # seconds for all requests of a sweep
+DIED = "its process did not release it"
 
 
-def finish(run: Run) -> Ending:
-    """End a run: sweep what its processes left, stop the cluster that it started, remove its folder.
+def let_go(run: Run, record: Record) -> None:
+    """Keep a namespace or send it away; never raises. A problem is a warning at the end of the run.
 
-    Called once, by the process that began the run, after all others are gone. Never raises.
+    Args:
+        run: the run, as the process sees it that made the namespace.
+        record: which one.
+    """
+    run.mark_released(record.name)
+    with run.timeline.span("release", record.name) as row:
+        row["how"] = _keep_or_delete(run, record)
+
+
+def _keep_or_delete(run: Run, record: Record) -> str:
+    try:
+        known = identified(run.api, record, run.seat.run_id)
+        if known is None:
+            return "never made"
+        if keep_if_wanted(run, known, run.failure_of(record.name)):
+            return "kept"
+    except EphemeralNsError as error:
+        run.forget(f"released/{record.name}")  # the end of the run decides once more
+        return f"undecided: {error.summary}"
+    for problem in remove_outside(run, record.name):
+        run.warn(problem)
+    if why := delete_namespace(run.api, known):
+        run.write(f"undeleted/{record.name}", {"name": record.name, "why": why})
+        return "undeleted"
+    return "deleted"
+
+
+def leave(run: Run, presence: Presence, *, worker: bool) -> Ending | None:
+    """Let go what this process still holds; whoever is the last process of the run ends it. Never raises.
+
+    Args:
+        run: the run, as this process sees it.
+        presence: says which processes of the run are still here.
+        worker: whether another process began the run, which then is expected to end it.
+
+    Returns:
+        What was done at the end of the run; ``None`` where another process does that.
+    """
+    try:
+        for record in [] if run.settings.reuse else run.unreleased():
+            let_go(run, record)
+        alone = presence.leave() if worker else presence.wait_alone(Deadline.after(GRACE)) and presence.leave()
+    except (EphemeralNsError, OSError) as error:  # the run's folder is gone
+        run.close()
+        return None if worker else Ending.unknown(run.seat.run_id, str(error))
+    if alone or not worker:
+        return finish(run, alone=alone)
+    run.close()
+    return None
+
+
+def finish(run: Run, *, alone: bool = True) -> Ending:
+    """End a run: sweep what its processes left, stop the cluster that it started, remove its folder. Never raises.
+
+    Args:
+        run: the run.
+        alone: whether no other process of the run is left; otherwise the last of them removes the folder.
 
     Returns:
         What the sweep did, what is kept, and every warning of every process of the run.
@@ -54,8 +114,10 @@ def finish(run: Run) -> Ending:
         run.close()
         said = run.warnings()
         rows = read(run.directory)
-        shutil.rmtree(run.directory, ignore_errors=True)
-    return Ending(swept, tuple(stays), said, over, rows, outside)
+        causes = {told["name"]: told["why"] for told in run.read_all("undeleted")}
+        if alone:
+            shutil.rmtree(run.directory, ignore_errors=True)
+    return Ending(swept, tuple(stays), said, over, rows, outside, causes)
 
 
 @dataclass(frozen=True)
@@ -68,6 +130,14 @@ class Ending:
     leftovers: str
     rows: Sequence[Row] = ()
     outside: tuple[str, ...] = ()
+    causes: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def unknown(cls, run_id: str, why: str = "") -> Ending:
+        """Return what is known of an end that was cut short."""
+        look = f"kubectl get namespaces --selector {RUN}={run_id}"
+        said = why or f"the end of run {run_id} was interrupted"
+        return cls(Sweep(), (), (f"{said}; to see what is left: {look}",), "")
 
     def lines(self, verbose: bool = False) -> list[str]:
         """Return it as lines for a terminal.
@@ -75,7 +145,7 @@ class Ending:
         Args:
             verbose: whether to name the slowest namespaces of a quick run too.
         """
-        swept = [f"swept: {name} (its process did not release it)" for name in self.unreleased()]
+        swept = [f"swept: {name} ({self.causes.get(name, DIED)})" for name in self.unreleased()]
         stays = [line for one in self.kept for line in one.lines()]
         swept += [self.leftovers] if self.leftovers else []
         warned = [f"warning: {text}" for text in (*self.warnings, *self.sweep.warnings)]
@@ -117,8 +187,8 @@ def _swept(run: Run) -> Sweep:
 def _sweep(run: Run) -> Sweep:
     if run.settings.reuse:
         return Sweep()
-    created = run.created()
-    swept = sweep(run.api, run.seat.run_id, created, keep=lambda item: _stays(run, item))
+    created, deadline = run.created(), Deadline.after(SWEEP_TIME)
+    swept = sweep(run.api, run.seat.run_id, created, keep=lambda item: _stays(run, item), deadline=deadline)
     if not run.settings.wait_deleted:
         return swept
     gone = [record for record in created if record.name not in swept.kept]
@@ -131,12 +201,16 @@ def _stays(run: Run, item: dict[str, Any]) -> bool:
     if is_kept(item):
         return True
     record = Record(item["metadata"]["name"], item["metadata"]["uid"])
-    if run.read(f"released/{record.name}") is not None:
+    if run.is_released(record.name):
         return False  # its process decided, but its DELETE did not arrive
-    if item["metadata"]["labels"].get(WORKER) == "shared":
-        failed = [told["test"] for told in run.read_all("failed")]
-        return keep_if_wanted(run, record, failed[0] if failed else "")
-    return keep_if_wanted(run, record, "its process ended without releasing it")
+    shared = (run.read(f"created/{record.name}") or {}).get("worker") == "shared"
+    # Whoever interrupts a run also kills workers that are slow to end; that is no failure of theirs.
+    died = "" if shared or run.read("interrupted") is not None else DIED
+    try:
+        return keep_if_wanted(run, record, run.failure_of(record.name) or died)
+    except EphemeralNsError as error:
+        run.warn(f"namespace {record.name} stays, but could not be marked as kept: {error.summary}")
+        return True
 
 
 def _give_back(run: Run, stays: Sequence[Kept]) -> None:

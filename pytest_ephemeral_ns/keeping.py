@@ -28,7 +28,7 @@ class Kept:
         name: its name.
         reason: why, for example the first test that failed in it.
         until: when the reaper may take it, ``2026-11-24T09:00:00Z``.
-        access: how it is reached: ``"context"`` or ``"kubeconfig"``, and which.
+        access: how it is reached: ``"context"`` or ``"kubeconfig"``, and which; empty where it is found by itself.
         cluster: the command that ends the cluster, where the run started it; else empty.
     """
 
@@ -41,12 +41,12 @@ class Kept:
     def commands(self) -> dict[str, str]:
         """Return what to type to look at it, to go on with it and to end it."""
         way, which = self.access
-        ours = f"--{way}={which}"
+        ours, again = (f" --{way}={which}", f" --ephemeral-ns-{way}={which}") if way else ("", "")
         return {
-            "look": f"ephemeral-ns describe {self.name} {ours}",
-            "enter": f"ephemeral-ns shell {self.name} {ours}",
-            "rerun": f"pytest --ephemeral-ns --ephemeral-ns-{way}={which} --ephemeral-ns-reuse={self.name}",
-            "delete": f"ephemeral-ns delete {self.name} {ours}",
+            "look": f"ephemeral-ns describe {self.name}{ours}",
+            "enter": f"ephemeral-ns shell {self.name}{ours}",
+            "rerun": f"pytest --ephemeral-ns{again} --ephemeral-ns-reuse={self.name}",
+            "delete": f"ephemeral-ns delete {self.name}{ours}",
         }
 
     def lines(self) -> list[str]:
@@ -91,8 +91,8 @@ def keep_if_wanted(run: Run, record: Record, failure: str) -> bool:
 
 
 def _access(cluster: Cluster) -> tuple[str, str]:
-    if cluster.provider == "current" and cluster.connection.context:
-        return "context", cluster.connection.context
+    if cluster.provider == "current":  # its kubeconfig goes with the run; without a context it is found as it was
+        return ("context", cluster.connection.context) if cluster.connection.context else ("", "")
     return "kubeconfig", str(cluster.kubeconfig)
 
 

@@ -15,23 +15,24 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_ephemeral_ns.belongings import noter, remove_outside
+from pytest_ephemeral_ns.belongings import noter
 from pytest_ephemeral_ns.deadline import Deadline
-from pytest_ephemeral_ns.ending import finish
+from pytest_ephemeral_ns.ending import leave, let_go
 from pytest_ephemeral_ns.errors import EphemeralNsError, UsageError
 from pytest_ephemeral_ns.evidence import note_failure, take_evidence, tell_error, told_error
 from pytest_ephemeral_ns.facts import identity
 from pytest_ephemeral_ns.guarding import Guard
-from pytest_ephemeral_ns.keeping import keep_if_wanted
+from pytest_ephemeral_ns.interrupt import undisturbed
 from pytest_ephemeral_ns.namespace import Namespace, Setting
+from pytest_ephemeral_ns.presence import Presence
 from pytest_ephemeral_ns.progress import Lines, status
 from pytest_ephemeral_ns.provision import (
     NAMESPACES,
     Record,
     create_namespace,
-    delete_namespace,
 )
 from pytest_ephemeral_ns.rules.identity import Identity
+from pytest_ephemeral_ns.rules.retention import is_failure
 from pytest_ephemeral_ns.run import Run, Seat
 from pytest_ephemeral_ns.settings import BY_NAME, Settings, load
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 __tracebackhide__ = True
 log = logging.getLogger("pytest_ephemeral_ns")
 
+RELEASE_PATIENCE = 4.0  # seconds after an interrupt; an interrupted xdist worker has less than five
 Deploy = Callable[[Namespace], Any]
 
 
@@ -69,10 +71,17 @@ def provisioned(run: Run, deploy: Deploy, policy: str | None = None, *, gates: b
     except BaseException as error:
         take_evidence(namespace, error, run.settings.diagnostics)
         note_failure(run.timeline, namespace, error)
-        namespace.mark_failed(f"{type(error).__name__} while it was set up or used")
+        _mark_failed(run, namespace, error)
         raise
     finally:
         release(run, namespace)
+
+
+def _mark_failed(run: Run, namespace: Namespace, error: BaseException) -> None:
+    """Remember what failed while a namespace was set up or used in a block, and in which test."""
+    if is_failure([kind.__name__ for kind in type(error).__mro__]):
+        test = run.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" (")[0]
+        namespace.mark_failed(f"{test}: {type(error).__name__}" if test else type(error).__name__)
 
 
 def _reused(run: Run) -> Namespace:
@@ -119,11 +128,17 @@ def _provision(run: Run, worker_id: str, extra: str) -> Namespace:
         run.identity, run_id=seat.run_id, worker_id=worker_id, scope=settings.scope, owner=run.identity.actor
     )
     annotations = naming.annotations_of(run.identity, expires=_expiry(settings.ttl), created_by=_host())
+
+    def intended(more: str) -> str:
+        name = name_of(more)
+        run.remember(Record(name, ""), worker_id)  # an interrupt may come before its UID is known
+        return name
+
     api = run.api  # reaching the cluster is a step of its own
     with run.timeline.span("create", lane=worker_id) as row:
-        record = create_namespace(api, name_of, labels, annotations)
+        record = create_namespace(api, intended, labels, annotations)
         row.update(namespace=record.name, uid=record.uid)
-    run.remember(record)
+    run.remember(record, worker_id)
     run.heart.add(record.name)
     return _handle(run, record, worker_id, deadline)
 
@@ -141,6 +156,7 @@ def _handle(run: Run, record: Record, worker_id: str, deadline: Deadline) -> Nam
         progress=lambda text: run.progress(status(f"{worker_id} {record.name}", text)),
         warn=run.warn,
         note=noter(run),
+        failed=lambda why: run.mark_failed(record.name, why),
     )
     return Namespace(record.name, record.uid, setting, deadline)
 
@@ -154,34 +170,22 @@ def _host() -> str:
 
 
 def release(run: Run, namespace: Namespace) -> None:
-    """Close the handle and keep the namespace or send it away; never raises.
+    """Close the handle and keep the namespace or send it away.
 
-    A tear-down that goes wrong is a warning at the end of the run, never another test's error.
+    A tear-down that goes wrong is a warning at the end of the run, never another test's error. An interrupt is passed
+    on after the namespace is let go.
     """
-    if run.settings.diagnostics == "always" and not namespace.failures:
-        namespace.diagnose()
-    namespace.close()
-    record = Record(namespace.name, namespace.uid)
-    if run.settings.reuse:
-        return
-    run.heart.remove(record.name)
-    run.write(f"released/{record.name}", {})
-    with run.timeline.span("release", namespace.name) as row:
-        problem = _keep_or_delete(run, record, namespace.failures[0] if namespace.failures else "", row)
-    if problem:
-        run.warn(problem)
-
-
-def _keep_or_delete(run: Run, record: Record, failure: str, row: dict[str, Any]) -> str | None:
     try:
-        row["how"] = "kept" if keep_if_wanted(run, record, failure) else "deleted"
-        if row["how"] == "kept":
-            return None
-    except EphemeralNsError as error:
-        return f"namespace {record.name} stays, but could not be marked as kept: {error.summary}"
-    for problem in remove_outside(run, record.name):
-        run.warn(problem)
-    return delete_namespace(run.api, record)
+        if run.settings.diagnostics == "always" and not namespace.failures:
+            namespace.diagnose()
+        namespace.close()
+    except Exception as error:
+        run.warn(f"namespace {namespace.name}: its handle did not close: {type(error).__name__}: {error}")
+    finally:
+        if not run.settings.reuse:
+            run.heart.remove(namespace.name)
+            record = Record(namespace.name, namespace.uid)
+            undisturbed(lambda: let_go(run, record), patience=RELEASE_PATIENCE)
 
 
 @contextmanager
@@ -212,8 +216,6 @@ def shared(run: Run, deploy: Deploy) -> Iterator[Namespace]:
         yield namespace
     finally:
         namespace.close()
-        if namespace.failures:
-            run.write(f"failed/{run.seat.worker_id}", {"test": namespace.failures[0]})
 
 
 def _make_shared(run: Run, deploy: Deploy) -> dict[str, Any]:
@@ -224,6 +226,7 @@ def _make_shared(run: Run, deploy: Deploy) -> dict[str, Any]:
         except BaseException as error:
             take_evidence(namespace, error, run.settings.diagnostics)
             note_failure(run.timeline, namespace, error)
+            _mark_failed(run, namespace, error)
             raise
         finally:
             namespace.close()
@@ -320,11 +323,13 @@ def ephemeral(*deploy: str | os.PathLike[str], rootdir: str | Path = ".", **opti
     settings = load(options, os.environ, {}, cwd=Path.cwd())
     who = identity(Path(rootdir).absolute(), os.environ)
     check(settings, who)
-    run = Run(settings, Seat.first(), who, environ=os.environ, progress=Lines(log.info))
+    seat = Seat.first()
+    presence = Presence(Path(seat.directory), first=True)
+    run = Run(settings, seat, who, environ=os.environ, progress=Lines(log.info))
     try:
         with provisioned(run, default_deploy(settings)) as namespace:
             yield namespace
     finally:
-        ending = finish(run)
-        for line in (*ending.warnings, *ending.outside):
+        ending = undisturbed(lambda: leave(run, presence, worker=False), patience=RELEASE_PATIENCE)
+        for line in (*ending.warnings, *ending.outside) if ending else ():
             log.warning(line)

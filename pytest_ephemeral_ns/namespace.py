@@ -59,6 +59,7 @@ class Setting:
         timeline: where it is written down when what happened.
         progress: told how far something is that takes long, and an empty text at its end.
         warn: told what is no error and worth knowing; said once, at the end of the run.
+        failed: told the node id of each test that fails in it.
         note: told of everything that is made outside the namespace, and with ``None`` before the first of it.
     """
 
@@ -72,6 +73,7 @@ class Setting:
     timeline: Timeline
     progress: Callable[[str], None]
     warn: Callable[[str], None]
+    failed: Callable[[str], None]
     note: Callable[[Tracked | None], None] = lambda thing: None
 
 
@@ -156,6 +158,7 @@ class Namespace:
         """Remember that a test failed here; ``reason`` is its node id."""
         with self._lock:
             self._state.failures.append(reason)
+        self._setting.failed(reason)
 
     # Ways to reach it
 

@@ -18,10 +18,11 @@ from pytest_ephemeral_ns.options import add_options, anything_given, read_option
 if TYPE_CHECKING:
     from pytest_ephemeral_ns.clusters.cluster import Cluster
     from pytest_ephemeral_ns.deploy import Source
+    from pytest_ephemeral_ns.interrupt import Signals
     from pytest_ephemeral_ns.namespace import Namespace
-    from pytest_ephemeral_ns.progress import Relay
+    from pytest_ephemeral_ns.place import Place
     from pytest_ephemeral_ns.rules.identity import Identity
-    from pytest_ephemeral_ns.run import Run, Seat
+    from pytest_ephemeral_ns.run import Run
     from pytest_ephemeral_ns.settings import Settings
 
     Deploy = Callable[[Namespace], Any]
@@ -30,11 +31,11 @@ if TYPE_CHECKING:
 
 __tracebackhide__ = True
 SETTINGS: pytest.StashKey[Settings] = pytest.StashKey()
-SEAT: pytest.StashKey[Seat] = pytest.StashKey()
-RELAY: pytest.StashKey[Relay] = pytest.StashKey()
+PLACE: pytest.StashKey[Place] = pytest.StashKey()
+SIGNALS: pytest.StashKey[Signals] = pytest.StashKey()
 ACTIVE: pytest.StashKey[list[Namespace]] = pytest.StashKey()
 LATER: pytest.StashKey[list[Callable[[], object]]] = pytest.StashKey()
-ENDING: pytest.StashKey[Sequence[str]] = pytest.StashKey()
+LINES: pytest.StashKey[Sequence[str]] = pytest.StashKey()
 OURS = frozenset({"ephemeral_ns", "ephemeral_ns_shared", "ephemeral_ns_factory"})
 SKIPPED = "needs a namespace: run pytest with --ephemeral-ns"
 
@@ -74,13 +75,14 @@ def pytest_configure(config: pytest.Config) -> None:
     if settings:
         config.stash[SETTINGS] = settings
     if _enabled(config):
-        from pytest_ephemeral_ns.interrupt import end_clean_on_signals
+        from pytest_ephemeral_ns.interrupt import Signals
 
-        config.add_cleanup(end_clean_on_signals())
+        config.stash[SIGNALS] = Signals()
+        config.add_cleanup(config.stash[SIGNALS].restore)
         if config.stash[SETTINGS].report and not config.option.collectonly:
             from pytest_ephemeral_ns.report import record
 
-            config.pluginmanager.register(record(config, _seat(config), config.stash[ACTIVE], OURS))
+            config.pluginmanager.register(record(config, _place(config).seat, config.stash[ACTIVE], OURS))
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -94,86 +96,103 @@ def _is_worker(config: pytest.Config) -> bool:
     return hasattr(config, "workerinput")
 
 
-def _seat(config: pytest.Config) -> Seat:
-    """Return where this process sits: made by the process that begins the run, handed on to xdist's workers."""
-    from pytest_ephemeral_ns.run import Seat
+def _place(config: pytest.Config) -> Place:
+    """Return this process's place in the run: made by the process that begins it, handed on to xdist's workers."""
+    if PLACE not in config.stash:
+        from pytest_ephemeral_ns.place import Place
+        from pytest_ephemeral_ns.run import Seat
 
-    if SEAT not in config.stash:
-        if _is_worker(config):
-            told = getattr(config, "workerinput")  # noqa: B009 # xdist adds the attribute, the type does not know it
-            config.stash[SEAT] = Seat(**told["ephemeral_ns"]).beside(told["workerid"])
-        else:
-            config.stash[SEAT] = Seat.first()
-    return config.stash[SEAT]
+        told = getattr(config, "workerinput", None)  # xdist adds the attribute, the type does not know it
+        seat = Seat(**told["ephemeral_ns"]).beside(told["workerid"]) if told else Seat.first()
+        progress = _progress(config, seat.directory)
+        config.stash[PLACE] = Place(
+            config.stash[SETTINGS], seat, worker=bool(told), environ=os.environ, progress=progress
+        )
+    return config.stash[PLACE]
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """Hand the seat on to a worker: https://pytest-xdist.readthedocs.io/en/stable/how-to.html ."""
-    if not _enabled(node.config):
-        return
-    seat = _seat(node.config)
-    node.workerinput["ephemeral_ns"] = seat.to_dict()
-    if RELAY not in node.config.stash:
-        from pytest_ephemeral_ns.progress import Relay
-
-        node.config.stash[RELAY] = Relay(Path(seat.directory), _progress(node.config))
+    if _enabled(node.config):
+        place = _place(node.config)
+        node.workerinput["ephemeral_ns"] = place.seat.to_dict()
+        place.show_others()
 
 
 @pytest.hookimpl(tryfirst=True, specname="pytest_sessionfinish")
 def pytest_before_fixtures_end(session: pytest.Session, exitstatus: int) -> None:
     """Runs as the first ``pytest_sessionfinish``: an interrupt makes no report, and namespaces go with the fixtures."""
-    if exitstatus == pytest.ExitCode.INTERRUPTED and session.config.stash[ACTIVE]:
-        from pytest_ephemeral_ns.reports import tell_interrupt
+    stash = session.config.stash
+    if SIGNALS in stash:
+        stash[SIGNALS].ending()
+    if exitstatus == pytest.ExitCode.INTERRUPTED and PLACE in stash:
+        stash[PLACE].run().write("interrupted", {})
+        if stash[ACTIVE]:
+            from pytest_ephemeral_ns.reports import tell_interrupt
 
-        tell_interrupt(session.config.stash[ACTIVE], session.config.stash[SETTINGS], _progress(session.config))
+            tell_interrupt(stash[ACTIVE], stash[SETTINGS], _progress(session.config))
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """See https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_sessionfinish ."""
-    _release(session.config)
-    _finish(session.config, int(exitstatus))
+    _leave(session.config, int(exitstatus))
+    if PLACE in session.config.stash and session.config.stash[PLACE].interrupted:
+        session.exitstatus = pytest.ExitCode.INTERRUPTED
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """See https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_unconfigure ."""
-    _finish(config)  # for a session that ended before it began; otherwise there is nothing left to do
+    _leave(config)  # for a session whose end was cut short; otherwise there is nothing left to do
+    if reporter := config.pluginmanager.getplugin("terminalreporter"):
+        pytest_terminal_summary(reporter, config)
 
 
-def _finish(config: pytest.Config, code: int | None = None) -> None:
-    """End the run once, in the process that began it; xdist's workers are gone by then."""
-    if SEAT not in config.stash or _is_worker(config) or ENDING in config.stash:
-        return
-    from pytest_ephemeral_ns.ending import finish
-    from pytest_ephemeral_ns.report import write
+def _leave(config: pytest.Config, code: int | None = None) -> None:
+    """Release what is held; xdist's workers are gone when the process that began the run does."""
+    _release(config)
+    if PLACE in config.stash and (ending := config.stash[PLACE].leave()) and not _is_worker(config):
+        from pytest_ephemeral_ns.report import write
 
-    if RELAY in config.stash:
-        config.stash[RELAY].close()
-    ending = finish(_whole_run(config))
-    written = write(ending, config.stash[SETTINGS], run_id=_seat(config).run_id, exit_code=code)
-    config.stash[ENDING] = [*ending.lines(config.get_verbosity() > 0), *written]
-
-
-def _whole_run(config: pytest.Config) -> Run:
-    from pytest_ephemeral_ns.run import Run
-
-    return Run(config.stash[SETTINGS], _seat(config), None, environ=os.environ, progress=_progress(config))
+        written = write(ending, config.stash[SETTINGS], run_id=config.stash[PLACE].seat.run_id, exit_code=code)
+        config.stash[LINES] = [*ending.lines(config.get_verbosity() > 0), *written]
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """See https://docs.pytest.org/en/stable/reference/reference.html#pytest.hookspec.pytest_terminal_summary ."""
-    if ENDING in config.stash:
+    if (lines := config.stash.get(LINES, None)) is not None:
         from pytest_ephemeral_ns.reports import write_summary
 
-        write_summary(terminalreporter, config.stash[SETTINGS], config.stash[ENDING], os.environ)
+        del config.stash[LINES]
+        write_summary(terminalreporter, config.stash[SETTINGS], lines, os.environ)
 
 
-def _progress(config: pytest.Config) -> Callable[[str], None]:
+def _progress(config: pytest.Config, directory: str = "") -> Callable[[str], None]:
     """Return a function that shows a line while output is captured; a worker's lines go to the controller."""
     from pytest_ephemeral_ns.progress import shower, teller
 
-    return teller(Path(_seat(config).directory)) if _is_worker(config) else shower(config)
+    if not _is_worker(config):
+        return shower(config)
+    return teller(Path(directory or _place(config).seat.directory))
+
+
+# pytest-timeout's other way ends the process where it stands
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> bool | None:
+    """See https://github.com/pytest-dev/pytest-timeout#extending-pytest-timeout-with-plugins ."""
+    if settings.method != "thread" or not _enabled(item.config):
+        return None
+    from pytest_ephemeral_ns.reports import tell_interrupt
+    from pytest_ephemeral_ns.timeouts import set_timer
+
+    def give_up() -> None:
+        stash = item.config.stash
+        if PLACE in stash:
+            tell_interrupt(stash[ACTIVE], stash[SETTINGS], _progress(item.config))
+            stash[PLACE].abandon(f"{item.nodeid}: timeout of {settings.timeout} s")
+
+    return set_timer(item, settings, give_up)
 
 
 # Which namespaces saw a failure
@@ -202,7 +221,7 @@ def pytest_runtest_makereport(
     if message_only and report.failed and call.excinfo is not None:
         report.longrepr = call.excinfo.getrepr(style="value", chain=False)
     if report.failed and ours:
-        ledger = Path(_seat(item.config).directory)
+        ledger = Path(_place(item.config).seat.directory)
         tell_failure(item, call, report, item.config.stash[ACTIVE], item.config.stash[SETTINGS], ledger)
     if call.when == "teardown":
         _release(item.config)
@@ -221,7 +240,7 @@ def pytest_handlecrashitem(report: Any) -> None:
     if _enabled(report.node.config):
         from pytest_ephemeral_ns.reports import tell_crash
 
-        tell_crash(report, _whole_run(report.node.config))
+        tell_crash(report, _place(report.node.config).run())
 
 
 # Fixtures
@@ -263,16 +282,12 @@ def _ephemeral_ns_run(
     ephemeral_ns_identity: Identity,
 ) -> Iterator[Run]:
     from pytest_ephemeral_ns.lifecycle import check
-    from pytest_ephemeral_ns.run import Run
 
     check(ephemeral_ns_settings, ephemeral_ns_identity)
-    run = Run(
-        ephemeral_ns_settings,
-        _seat(pytestconfig),
-        ephemeral_ns_identity,
-        environ=os.environ,
-        progress=_progress(pytestconfig),
-    )
+    place = _place(pytestconfig)
+    place.settings = ephemeral_ns_settings
+    run = place.run(ephemeral_ns_identity)
+    place.watch_owner()
     yield run
     pytestconfig.stash[LATER].append(run.close)
 

@@ -159,6 +159,25 @@ def delete_namespace(api: Api, record: Record, *, timeout: float = 4.0) -> str |
     return None
 
 
+def identified(api: Api, record: Record, run_id: str) -> Record | None:
+    """Return a record with its UID, or ``None`` where no such namespace of this run exists.
+
+    Args:
+        api: the API server.
+        record: without UID when an interrupt came between the create call and its answer.
+        run_id: the run whose label the namespace must carry.
+
+    Raises:
+        ApiError: it could not be looked at.
+    """
+    if record.uid:
+        return record
+    item = api.find(f"{NAMESPACES}/{record.name}", timeout=4.0)
+    if item is None or (item["metadata"].get("labels") or {}).get(RUN) != run_id:
+        return None
+    return Record(record.name, item["metadata"]["uid"])
+
+
 @dataclass(frozen=True)
 class Sweep:
     """What a sweep did: names that it deleted, names that were on their way out already, and warnings."""
@@ -169,7 +188,9 @@ class Sweep:
     warnings: tuple[str, ...] = ()
 
 
-def sweep(api: Api, run_id: str, known: Iterable[Record], keep: Callable[[dict[str, Any]], bool]) -> Sweep:
+def sweep(
+    api: Api, run_id: str, known: Iterable[Record], keep: Callable[[dict[str, Any]], bool], deadline: Deadline
+) -> Sweep:
     """Delete what is left of one run.
 
     Args:
@@ -177,22 +198,25 @@ def sweep(api: Api, run_id: str, known: Iterable[Record], keep: Callable[[dict[s
         run_id: the run whose label a namespace must carry.
         known: what the run's processes wrote down; used where listing namespaces is not allowed.
         keep: says whether a namespace, given as its object, stays.
+        deadline: for all of it; what is not done by then is a warning.
 
     Returns:
-        What was done.
+        What was done, and what could not be confirmed.
     """
     warnings: list[str] = []
     try:
         found = list(api.list(NAMESPACES, label_selector=f"{RUN}={run_id},{MANAGED_BY}={MANAGER}"))
-    except ApiError:
-        found, warnings = _look_up(api, run_id, known)
+    except ApiError as error:
+        if error.status != 403:
+            return Sweep(warnings=_unconfirmed(run_id, known, error.summary))
+        found, warnings = _look_up(api, run_id, known, deadline)
     going = [item for item in found if item["metadata"].get("deletionTimestamp")]
     kept = [item for item in found if item not in going and keep(item)]
     doomed = [item for item in found if item not in kept and item not in going]
     deleted = []
     for item in doomed:
         record = Record(item["metadata"]["name"], item["metadata"]["uid"])
-        problem = delete_namespace(api, record, timeout=10.0)
+        problem = delete_namespace(api, record, timeout=deadline.sooner(10.0))
         if problem:
             warnings.append(problem)
         else:
@@ -200,16 +224,29 @@ def sweep(api: Api, run_id: str, known: Iterable[Record], keep: Callable[[dict[s
     return Sweep(tuple(deleted), _names(going), _names(kept), tuple(warnings))
 
 
-def _look_up(api: Api, run_id: str, known: Iterable[Record]) -> tuple[list[dict[str, Any]], list[str]]:
+def _unconfirmed(run_id: str, known: Iterable[Record], why: str) -> tuple[str, ...]:
+    """Return a warning where the server cannot be asked what is left, if there may be something."""
+    names = [record.name for record in known]
+    if not names:
+        return ()
+    said = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    command = f"kubectl delete namespace --selector {RUN}={run_id}"
+    return (f"could not confirm that what run {run_id} made is gone ({said}): {why}; → {command}",)
+
+
+def _look_up(
+    api: Api, run_id: str, known: Iterable[Record], deadline: Deadline
+) -> tuple[list[dict[str, Any]], list[str]]:
     found, warnings = [], []
     for record in known:
         try:
-            item = api.get(f"{NAMESPACES}/{record.name}")
+            item = api.find(f"{NAMESPACES}/{record.name}", timeout=deadline.sooner(10.0))
         except ApiError as error:
-            if error.status != 404:
-                warnings.append(f"namespace {record.name} may be left: {error.summary}")
+            warnings.append(f"namespace {record.name} may be left: {error.summary}")
             continue
-        if item["metadata"]["uid"] == record.uid and item["metadata"].get("labels", {}).get(RUN) == run_id:
+        if item is None or record.uid not in ("", item["metadata"]["uid"]):
+            continue
+        if item["metadata"].get("labels", {}).get(RUN) == run_id:
             found.append(item)
     return found, warnings
 
@@ -229,7 +266,7 @@ def wait_deleted(api: Api, records: Iterable[Record], deadline: Deadline) -> lis
     Returns:
         One line per namespace that is still there, with what holds it.
     """
-    return [line for record in records if (line := _wait_gone(api, record, deadline))]
+    return [line for record in records if record.uid and (line := _wait_gone(api, record, deadline))]
 
 
 def _wait_gone(api: Api, record: Record, deadline: Deadline) -> str | None:

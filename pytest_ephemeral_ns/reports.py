@@ -65,10 +65,11 @@ def tell_failure(
         settings: of the run.
         ledger: private folder that the processes of the run share.
     """
-    for namespace in namespaces:
+    last = not _comes_again(item)  # what another attempt mends is no failure
+    for namespace in namespaces if last else ():
         namespace.mark_failed(item.nodeid)
     try:
-        if settings.diagnostics != "never" and not _comes_again(item):  # the last attempt tells it
+        if settings.diagnostics != "never" and last:
             error = call.excinfo.value if call.excinfo else None
             _tell(item, call, report, [*_diagnoses(error, call, item, namespaces)], settings, ledger)
         for namespace in namespaces:
@@ -296,6 +297,7 @@ def tell_crash(report: Any, run: Run) -> None:
         run: the whole run, as its controller sees it.
     """
     try:
+        run.write(f"crashed/{report.node.gateway.id}", {"why": f"{report.nodeid}: its worker crashed"})
         if run.settings.diagnostics != "never" and run.touched:
             for found in _of_worker(run, report.node.gateway.id):
                 _add_section(report, f"ephemeral-ns: {found.namespace}", found.text)

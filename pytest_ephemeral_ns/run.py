@@ -6,21 +6,19 @@ PYTEST_DONT_REWRITE
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import secrets
 import socket
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_ephemeral_ns.errors import ApiError, ClusterError, EphemeralNsError
-from pytest_ephemeral_ns.provision import Record
+from pytest_ephemeral_ns.ledger import Ledger
+from pytest_ephemeral_ns.presence import PREFIX, clear_dead
 from pytest_ephemeral_ns.timeline import Timeline
 
 if TYPE_CHECKING:
@@ -34,7 +32,6 @@ __tracebackhide__ = True
 ALPHABET = "bcdfghjkmnpqrstvwxz23456789"  # no vowels, so no words; nothing that looks like another character
 SHOWN = ("provider", "name", "nodes", "version", "started", "error")  # of the cluster; the rest is credentials
 LEAK_TIMEOUT = 5.0  # seconds; a run must not wait for a look at others
-LOCK_TIMEOUT = 1800.0  # a first build of the binaries takes minutes, and the others wait for it
 
 
 @dataclass(frozen=True)
@@ -56,8 +53,9 @@ class Seat:
     @classmethod
     def first(cls, worker_id: str = "main") -> Seat:
         """Return the seat of the process that begins a run; makes the shared folder."""
+        clear_dead()
         run_id = "".join(secrets.choice(ALPHABET) for _ in range(10))
-        return cls(run_id, worker_id, tempfile.mkdtemp(prefix="ephemeral-ns-"), os.getpid())
+        return cls(run_id, worker_id, tempfile.mkdtemp(prefix=PREFIX), os.getpid())
 
     def beside(self, worker_id: str) -> Seat:
         """Return the seat of another process of the same run."""
@@ -68,7 +66,7 @@ class Seat:
         return asdict(self)
 
 
-class Run:
+class Run(Ledger):
     """One process's view of a run: made without touching anything; the cluster is reached on first use.
 
     Args:
@@ -93,7 +91,7 @@ class Run:
         self._identity = identity
         self.environ = environ
         self.progress = progress
-        self.directory = Path(seat.directory)
+        super().__init__(Path(seat.directory), seat.worker_id)
         self.timeline = Timeline(self.directory, seat.worker_id, detailed=bool(settings.report))
         if identity:
             self.timeline.detail("identity", project=identity.project, ref=identity.ref, commit=identity.commit)
@@ -141,6 +139,7 @@ class Run:
                 owner_pid=self.seat.owner_pid,
                 progress=self.progress,
                 environ=self.environ,
+                folder=self.directory,
             )
             self._load_images(cluster)
         except EphemeralNsError as error:
@@ -208,51 +207,6 @@ class Run:
 
         return Heart(self.api, self.seat.run_id, self.seat.worker_id, f"{socket.gethostname()}:{os.getpid()}")
 
-    # The ledger: what one process must tell the others, as small files that only this user can read.
-
-    @contextmanager
-    def lock(self, name: str) -> Iterator[None]:
-        """Hold a lock that every process of the run knows by ``name``."""
-        import filelock
-
-        with filelock.FileLock(self.directory / f"{name}.lock", timeout=LOCK_TIMEOUT):
-            yield
-
-    def read(self, name: str) -> dict[str, Any] | None:
-        """Return what was written under ``name``, or ``None``."""
-        try:
-            text = (self.directory / f"{name}.json").read_text("utf-8")
-        except FileNotFoundError:
-            return None
-        found: dict[str, Any] = json.loads(text)
-        return found
-
-    def write(self, name: str, value: Mapping[str, Any]) -> None:
-        """Write ``value`` under ``name``, mode 0600, all or nothing."""
-        target = self.directory / f"{name}.json"
-        target.parent.mkdir(mode=0o700, exist_ok=True)
-        part = target.with_suffix(f".{os.getpid()}.part")
-        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-            json.dump(value, file)
-        part.replace(target)
-
-    def forget(self, name: str) -> None:
-        """Take back what was written under ``name``."""
-        (self.directory / f"{name}.json").unlink(missing_ok=True)
-
-    def remember(self, record: Record) -> None:
-        """Write down a namespace that was created, for the sweep."""
-        self.write(f"created/{record.name}", asdict(record))
-
-    def created(self) -> list[Record]:
-        """Return every namespace that any process of the run wrote down."""
-        return [Record(**told) for told in self.read_all("created")]
-
-    def read_all(self, folder: str) -> list[dict[str, Any]]:
-        """Return everything that was written under ``folder/…``, by name."""
-        files = sorted((self.directory / folder).glob("*.json"))
-        return [json.loads(file.read_text("utf-8")) for file in files]
-
     def next_extra(self) -> str:
         """Return what tells this process's next namespace from its others: nothing, ``"2"``, ``"3"``."""
         number = next(self._serial)
@@ -273,14 +227,6 @@ class Run:
         for known, error in self._known:
             if known is deploy:
                 raise error.with_traceback(None)
-
-    def warn(self, text: str) -> None:
-        """Keep a warning for the end of the run: a tear-down's problem must not become another test's error."""
-        self.write(f"warnings/{os.getpid()}-{time.monotonic_ns()}", {"text": text})
-
-    def warnings(self) -> tuple[str, ...]:
-        """Return what any process of the run warned of, each once: workers deploy the same."""
-        return tuple(dict.fromkeys(told["text"] for told in self.read_all("warnings")))
 
     def close(self) -> None:
         """End this process's heartbeat and close its client. The cluster and the namespaces stay."""

@@ -49,6 +49,7 @@ class _Wish:
     progress: Callable[[str], None]
     deadline: Deadline
     environ: Mapping[str, str]
+    folder: Path | None = None
 
 
 def open_cluster(
@@ -63,6 +64,7 @@ def open_cluster(
     progress: Callable[[str], None] = _silent,
     timeout: float = TIMEOUT,
     environ: Mapping[str, str] | None = None,
+    folder: Path | None = None,
 ) -> Cluster:
     """Find or start the cluster that a run uses.
 
@@ -83,6 +85,8 @@ def open_cluster(
         progress: called with one line for each step.
         timeout: seconds for everything.
         environ: the environment; ours if ``None``.
+        folder: private folder of the caller, for a kubeconfig with the resolved credentials; by default a new one,
+            which :func:`close_cluster` removes.
 
     Returns:
         A cluster that answered. Hand it to :func:`close_cluster` when the run is over.
@@ -110,6 +114,7 @@ def open_cluster(
         progress,
         Deadline.after(timeout),
         environ,
+        folder,
     )
     if choice == "auto":
         return _auto(wish)
@@ -217,7 +222,7 @@ def _use(config: Config, wish: _Wish, *, named: bool) -> Cluster:
         require_permission(config, chosen)
     connection = connect(config, wish.context, environ=wish.environ, timeout=wish.deadline.sooner(60.0))
     version = _asked(connection, chosen.context, wish.deadline)
-    kubeconfig = write_kubeconfig(connection, _private_folder(wish.owner_pid) / "kubeconfig")
+    kubeconfig = write_kubeconfig(connection, (wish.folder or _private_folder(wish.owner_pid)) / "kubeconfig")
     return Cluster("current", chosen.context, connection, kubeconfig, "external", False, version)
 
 

@@ -238,6 +238,22 @@ def heartbeat_lease(run_id: str, worker_id: str, *, holder: str, now: datetime) 
     }
 
 
+_NO_FAILURE = frozenset({"Skipped", "XFailed", "Exit", "KeyboardInterrupt", "GeneratorExit"})
+
+
+def is_failure(kinds: Iterable[str]) -> bool:
+    """Say whether what ended the use of a namespace is a failure, after which it may be worth a look.
+
+    Args:
+        kinds: names of the exception's class and its bases. pytest's own outcomes are told by their names.
+
+    Example:
+        >>> is_failure(["Skipped", "OutcomeException", "BaseException"])
+        False
+    """
+    return not _NO_FAILURE.intersection(kinds)
+
+
 @dataclass(frozen=True)
 class Decision:
     """Whether a namespace stays after its tests, and why in words for people."""
