@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 
@@ -29,8 +29,13 @@ BODY = "time.sleep(1.5)"
 
 
 @pytest.fixture
-def lab(control_plane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    yield Lab(control_plane, tmp_path_factory.mktemp("soak"))
+def lab(control_plane, tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    return Lab(control_plane, tmp_path_factory.mktemp("soak"))
+
+
+def say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
 
 
 def blows(dice: random.Random) -> list[Blow]:
@@ -51,7 +56,7 @@ def one(lab: Lab, number: int) -> tuple[str, Aftermath]:
     told = ", ".join(f"{signal.Signals(b.number).name} to the {b.to} after {b.after:.1f} s" for b in drawn)
     left = f"{len(found.namespaces)} namespaces, {len(found.folders)} folders left"
     line = f"{datetime.now(timezone.utc):%H:%M:%S} run {number} ({scope}): {told}: exit {found.code}, {left}"
-    print(line, flush=True)
+    say(line)
     return line, found
 
 
@@ -60,7 +65,7 @@ def kill_many(lab: Lab, runs: int) -> None:
         ended = [*pool.map(lambda number: one(lab, number), range(runs))]
     codes = Counter(found.code for _, found in ended)
     before = sum(len(found.namespaces) for _, found in ended)
-    print(f"{runs} runs, exit codes {dict(codes)}; left before the reaper's pass: {before} namespaces")
+    say(f"{runs} runs, exit codes {dict(codes)}; left before the reaper's pass: {before} namespaces")
     for line, found in ended:
         assert not found.processes, f"{line}\n{found.processes}\n{found.output}"
         assert not found.listeners, line
@@ -69,7 +74,7 @@ def kill_many(lab: Lab, runs: int) -> None:
             assert not found.namespaces, f"{line}\n{found.output}"
             assert not found.folders, f"{line}\n{found.output}"
     with Api(lab.cluster.connection) as api:
-        done = reap(api, say=print, now=datetime.now(timezone.utc) + timedelta(hours=1))
+        done = reap(api, say=say, now=datetime.now(timezone.utc) + timedelta(hours=1))
     assert not done.failed
     ends = time.monotonic() + 300
     while left := lab.namespaces(f"s{SEED}x"):
