@@ -119,6 +119,7 @@ class Run(Ledger):
                 with self.timeline.span("cluster") as row:
                     told = self._open_cluster()
                     row.update({key: told[key] for key in SHOWN if key in told})
+                self._look_for_leaks(told)
                 self.write("cluster", told)
         if "error" in told:
             raise ClusterError(told["error"], evidence=told["evidence"], command=told["command"])

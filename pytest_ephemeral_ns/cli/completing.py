@@ -17,7 +17,7 @@ from pytest_ephemeral_ns.cli.target import add_target, open_api
 from pytest_ephemeral_ns.errors import EphemeralNsError
 
 _SHELLS: dict[str, Callable[[Sequence[Command]], str]] = {"bash": shells.bash, "zsh": shells.zsh, "fish": shells.fish}
-_PATIENCE = 2.0  # seconds for the cluster to answer somebody who pressed Tab
+_PATIENCE = 4.0  # seconds for the cluster to answer somebody who pressed Tab
 _MANY = 500  # names; more are of no use to anybody
 _EPILOG = """\
 for this shell:   source <(ephemeral-ns completion bash)

@@ -80,6 +80,6 @@ def test_without_a_right_the_error_names_it(
     account.without(RUN_RIGHTS, verb, resource)
     with pytest.raises(EphemeralNsError) as caught:
         use(web)
-    assert resource in str(caught.value)
+    assert resource.partition("/")[2] in str(caught.value)
     assert "forbidden" in str(caught.value)
     account.may(RUN_RIGHTS)

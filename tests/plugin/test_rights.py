@@ -114,6 +114,7 @@ def test_without_a_right_that_is_needed_the_error_names_it(
     [
         ("list", "namespaces", ""),
         ("get", "namespaces", ""),
+        ("watch", "namespaces", ""),
         ("create", "leases", ""),
         ("create", "serviceaccounts/token", "its kubeconfig has the run's own rights, because"),
         ("create", "rolebindings", "its kubeconfig has the run's own rights, because"),
@@ -141,6 +142,17 @@ def test_without_another_one_the_test_runs_and_the_log_says_what_is_less(
     assert bool(left) is ((verb, resource) == ("delete", "namespaces"))
     for name in left:
         witness.kubectl("delete", "namespace", name, "--wait=false")
+
+
+def test_without_the_right_to_mark_it_what_should_be_kept_stays_until_its_expiry(
+    account: Account, tmp_path: Path, caplog: pytest.LogCaptureFixture, witness: Any
+) -> None:
+    account.without(RUN_RIGHTS, "patch", "namespaces")
+    before = set(witness.namespaces())
+    assert _use(account, tmp_path, keep="always")
+    [name] = set(witness.namespaces()) - before
+    assert f"namespace {name} stays, but could not be marked as kept: " in caplog.text
+    witness.kubectl("delete", "namespace", name, "--wait=false")
 
 
 def test_doctor_says_which_one_is_missing(account: Account, capsys: pytest.CaptureFixture[str]) -> None:
