@@ -118,20 +118,26 @@ def _left(api: Api) -> int:
 
 
 def _make(api: Api, count: int) -> None:
-    """Make namespaces that have expired, each with a Deployment whose pods run."""
+    """Make namespaces that have expired, each with pods that run."""
     identity = Identity("bench", "main")
     labels = naming.labels_of(identity, run_id=RUN_ID, worker_id="gw0", scope="run", owner="bench")
     expires = datetime.now(timezone.utc) + timedelta(minutes=30)
     annotations = naming.annotations_of(identity, expires=expires, created_by="bench:1")
-    template = {"metadata": {"labels": {"app": "x"}}, "spec": {"containers": [{"name": "x", "image": "x:1"}]}}
-    spec = {"replicas": PODS, "selector": {"matchLabels": {"app": "x"}}, "template": template}
+    # Bare pods on a named node: a thousand Deployments would take the controllers longer than all else.
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "own"}}
+    spec = {"serviceAccountName": "own", "automountServiceAccountToken": False, "terminationGracePeriodSeconds": 0}
+    spec |= {"containers": [{"name": "x", "image": "x:1"}], "tolerations": [{"operator": "Exists"}]}
+    nodes = [node["metadata"]["name"] for node in api.list("/api/v1/nodes")]
 
     def one(number: int) -> None:
         name = f"bench-{number}"
         metadata = {"name": name, "labels": labels, "annotations": annotations}
         api.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
-        body = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "x"}, "spec": spec}
-        api.create(f"/apis/apps/v1/namespaces/{name}/deployments", body)
+        api.create(f"{NAMESPACES}/{name}/serviceaccounts", account)
+        for pod in range(PODS):
+            placed = {**spec, "nodeName": nodes[(number + pod) % len(nodes)]}
+            body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": f"x-{pod}"}, "spec": placed}
+            api.create(f"{NAMESPACES}/{name}/pods", body)
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(one, range(count)))
