@@ -33,7 +33,8 @@ class Chart:
     """A Helm chart with what belongs to it, for a list of sources.
 
     Args:
-        chart: folder, archive, ``oci://`` reference, URL of an archive, or a chart's name when ``repo`` is given.
+        chart: folder, archive, ``oci://`` reference, URL of an archive, ``NAME/CHART`` of a repository that Helm knows,
+            or a chart's name when ``repo`` is given.
         release: its name; default: the chart's name.
         values: values files, or values as a mapping; later ones win.
         set: ``KEY=VALUE`` pairs as ``--set`` takes them, or keys with the value that they get; never an argument that

@@ -6,6 +6,7 @@ PYTEST_DONT_REWRITE
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,8 @@ MANIFEST_SUFFIXES = (".yaml", ".yml", ".json")
 KUSTOMIZATIONS = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 CHART_FILE = "Chart.yaml"
 ARCHIVES = (".tgz", ".tar.gz")
+_OF_A_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_PASSWORD = re.compile(r"[a-z]+://[^/@]*:[^/@]*@")
 
 
 def read_source(source: Source, request: Request) -> Chart | list[Manifest]:
@@ -58,10 +61,18 @@ def _is_remote_chart(source: str) -> bool:
 
 
 def _chart_path(chart: Chart, base_dir: Path) -> str | Path:
+    for url in filter(_PASSWORD.match, (chart.repo, str(chart.chart))):
+        raise UsageError(
+            f"{url.partition('://')[0]}://…@{url.rpartition('@')[2]} has a password in it",
+            evidence=["every user of this machine would see it among Helm's arguments"],
+            command="helm repo add NAME URL --username USER --password-stdin, then name the chart NAME/CHART",
+        )
     if chart.repo or _is_remote_chart(str(chart.chart)):
         return chart.chart
     path = base_dir / Path(chart.chart).expanduser()
     if not path.exists():
+        if _OF_A_REPOSITORY.fullmatch(str(chart.chart)) and not path.parent.exists():
+            return chart.chart  # Helm knows its repositories
         raise UsageError(f"chart {chart.chart} does not exist", evidence=[f"looked for {path}"])
     if path.is_dir() and not (path / CHART_FILE).is_file():
         raise UsageError(f"{chart.chart} is not a chart: it has no {CHART_FILE}")

@@ -53,6 +53,7 @@ class Graces:
         load_balancer: a Service of type LoadBalancer that nobody has said a word about.
         wiring: a Service that selects no pod and no workload, or a port that no pod has.
         ingress_address: how long an Ingress may be without an address before it is called ready without one.
+        metrics: how long an autoscaler's metrics may be missing before it is called ready without them.
         scale_target: an autoscaler that can't find what it scales.
         api_service: an aggregated API that has no backend that answers.
         custom: a custom resource whose controller says that it failed, in a phase or a negative condition.
@@ -98,6 +99,7 @@ class Graces:
     load_balancer: float = 60.0
     wiring: float = 60.0
     ingress_address: float = 30.0
+    metrics: float = 20.0
     scale_target: float = 15.0
     api_service: float = 60.0
     custom: float = 10.0

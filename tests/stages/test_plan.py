@@ -177,3 +177,24 @@ def test_charts_that_cannot_be_installed(tmp_path, write, files, how, message):
     with pytest.raises(UsageError) as caught:
         plan(["c"], base_dir=tmp_path, **how)
     assert message in str(caught.value)
+
+
+@needs("helm")
+def test_a_chart_of_a_repository_is_helms_to_find(tmp_path, monkeypatch):
+    monkeypatch.setenv("HELM_CONFIG_HOME", str(tmp_path))
+    with pytest.raises(ManifestError, match="nowhere/shop does not render") as caught:
+        plan([Chart("nowhere/shop", version="1.0.0")], base_dir=tmp_path)
+    assert "repo nowhere not found" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "chart",
+    [
+        Chart("shop", repo="https://ada:hunter2@charts.example.com"),
+        Chart("https://ada:hunter2@charts.example.com/s.tgz"),
+    ],
+)
+def test_a_password_in_a_url_would_be_seen_among_the_arguments(chart):
+    with pytest.raises(UsageError, match=r"https://…@charts\.example\.com.* has a password in it") as caught:
+        plan([chart])
+    assert "hunter2" not in str(caught.value)

@@ -99,13 +99,14 @@ def namespace_verdict(namespace: Object, related: Related, now: datetime, graces
 def autoscaler_verdict(autoscaler: Object, related: Related, now: datetime, graces: Graces) -> Verdict:
     """Return the verdict for a HorizontalPodAutoscaler: it can scale, or is switched off.
 
-    Metrics that are not there yet come later; a target that can't be found, or a wrong selector, does not.
+    Metrics that are not there yet may come later, but what it scales runs without them: nobody must wait for ever where
+    a cluster has none. A target that can't be found, or a wrong selector, does not come.
 
     Args:
         autoscaler: the HorizontalPodAutoscaler.
         related: unused.
         now: the time, on the API server's clock.
-        graces: ``scale_target`` is how long its target may be missing.
+        graces: ``scale_target`` is how long its target may be missing, ``metrics`` how long its metrics are waited for.
     """
     version = "autoscaling/v2"
     if is_false(autoscaler, "AbleToScale"):
@@ -117,8 +118,12 @@ def autoscaler_verdict(autoscaler: Object, related: Related, now: datetime, grac
         return ready(str(active.get("reason") or "ScalingActive"))
     if not active:
         return not_ready("NotObserved", "its controller has not looked at it yet", [], now, related.seen)
-    grace = float("inf") if active.get("reason") in _METRICS else graces.scale_target
-    return not_ready("", "", [_from_condition(autoscaler, "ScalingActive", grace, now, version)], now, related.seen)
+    without = active.get("reason") in _METRICS
+    grace = graces.metrics if without else graces.scale_target
+    cause = _from_condition(autoscaler, "ScalingActive", grace, now, version)
+    if without and cause.over(now):
+        return ready("NoMetrics", "it cannot scale: this cluster gives it no metrics")
+    return not_ready("", "", [cause], now, related.seen)
 
 
 def budget_verdict(budget: Object, related: Related, now: datetime, graces: Graces) -> Verdict:
