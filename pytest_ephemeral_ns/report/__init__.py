@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +76,7 @@ def _write(path: Path, data: dict[str, Any]) -> str:
         part.write_text(text, "utf-8", "replace")
         part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # its folder may be what is wrong
+            part.unlink(missing_ok=True)
         return f"warning: {path} was not written: {error.strerror or error}"
     return f"report: {path}"

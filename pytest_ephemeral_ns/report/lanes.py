@@ -169,7 +169,9 @@ def _item(number: int, test: Mapping[str, Any]) -> str:
     kind = kind_of(test["outcome"])
     name = f'<a href="#f{number}">{esc(test["id"])}</a>' if kind == "bad" else esc(test["id"])
     outcome = "" if kind == "passed" else f' <span class="soft">{esc(test["outcome"])}</span>'
-    return f'<li class="{kind}"><span class="dot" aria-hidden="true"></span>{name}{outcome}</li>'
+    return (
+        f'<li class="{kind}"><span class="dot" aria-hidden="true"></span><span class="id">{name}{outcome}</span></li>'
+    )
 
 
 def _objects(space: Data) -> str:

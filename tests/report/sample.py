@@ -129,14 +129,16 @@ def settings(**flags: Any) -> Settings:
     return load({"scope": "module", "helm_set": ["db.password=hunter2hunter2"], **flags}, {}, {}, cwd=Path("/work"))
 
 
+def ending(found: list[dict[str, Any]]) -> Ending:
+    """Return how such a run ended."""
+    name, until = "shop-pr42-9f2c1e7-k3x9-gw0", "2026-11-24T09:00:00Z"
+    kept = Kept(name, "failed: tests/test_orders.py::test_is_confirmed", until, ("context", "kind-shop"))
+    sweep = Sweep(deleted=("shop-pr42-9f2c1e7-k3x9-gw9",))
+    return Ending(sweep, (kept,), ("namespace x was not deleted: token=abcdefgh12345",), "", found)
+
+
 def data(workers: int = 3, spaces: int = 3, tests: int = 30, **more: Any) -> dict[str, Any]:
     """Return the report of such a run."""
     found = rows(workers, spaces, tests, **more)
-    name = "shop-pr42-9f2c1e7-k3x9-gw0"
-    kept = Kept(
-        name, "failed: tests/test_orders.py::test_is_confirmed", "2026-11-24T09:00:00Z", ("context", "kind-shop")
-    )
-    sweep = Sweep(deleted=("shop-pr42-9f2c1e7-k3x9-gw9",))
-    ending = Ending(sweep, (kept,), ("namespace x was not deleted: token=abcdefgh12345",), "", found)
     now = max(row["at"] for row in found) + 0.4
-    return build(ending, settings(), run_id="k3x9vbnm42", exit_code=1, now=now)
+    return build(ending(found), settings(), run_id="k3x9vbnm42", exit_code=1, now=now)

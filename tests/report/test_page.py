@@ -103,6 +103,14 @@ def test_the_keyboard_reaches_everything_in_order(reader):
     assert seen[5:8] == ["filter", "only", "theme"]
 
 
+def test_what_passed_in_a_namespace_with_failures_looks_passed(reader):
+    reader.js("document.querySelector('details.space.bad').open = true")
+    dots = "[...document.querySelectorAll('.space[open] li .dot')].map(d => getComputedStyle(d).backgroundColor)"
+    bad, *others = reader.js(dots)
+    assert others
+    assert bad not in others
+
+
 def test_a_namespace_opens_to_steps_and_objects(reader):
     reader.js("document.querySelector('details.space > summary').focus()")
     reader.key("Enter")
