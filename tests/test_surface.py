@@ -29,6 +29,12 @@ def test_the_readme_has_the_table_of_options():
     assert done.returncode == 0, "run scripts/write-option-table"
 
 
+def test_the_pictures_are_drawn_from_the_recorded_run():
+    done = subprocess.run([sys.executable, "scripts/draw-pictures", "--check"], cwd=ROOT, timeout=60)
+    assert done.returncode == 0, "run scripts/draw-pictures"
+    assert str(Path.home()) not in (ROOT / "docs" / "quickstart-run.json").read_text("utf-8")
+
+
 def test_help_shows_every_option_and_touches_no_cluster(pytester):
     result = pytester.runpytest_subprocess("--help")
     text = result.stdout.str()

@@ -16,6 +16,7 @@ from pytest_ephemeral_ns.rules.redaction import printable
 
 TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 86400)
 _MOST_TICKS = 9
+_SEEN = 0.2  # seconds
 _BAD = ("failed", "error", "interrupted")
 
 
@@ -134,8 +135,20 @@ def space_track(scale: Scale, space: Mapping[str, Any], tests: Sequence[Mapping[
     for test in tests:
         name = {"passed": "t-passed", "bad": "t-failed"}.get(kind_of(test["outcome"]), "t-other")
         told = f"{test['id']} {test['outcome']} in {span_of(test['ended'] - test['began'])}"
-        parts.append(bar(scale, test["began"], test["ended"], name, told, 17, 4))
+        begins = _body(test)
+        if begins > test["began"]:
+            parts.append(bar(scale, test["began"], begins, f"{name} t-setup", f"{test['id']}: set-up", 17, 4))
+        parts.append(bar(scale, begins, test["ended"], name, told, 17, 4))
     return f'<svg class="track" role="img" aria-label="{esc(_told(space, tests))}">{"".join(parts)}</svg>'
+
+
+def _body(test: Mapping[str, Any]) -> float:
+    """Return where the test itself begins, when its set-up took so long that the difference can be seen."""
+    setup = next((phase for phase in test["phases"] if phase["when"] == "setup"), None)
+    if setup is None or len(test["phases"]) == 1:
+        return float(test["began"])
+    took, total = setup["ended"] - test["began"], test["ended"] - test["began"]
+    return float(setup["ended"]) if took > max(_SEEN, total / 4) else float(test["began"])
 
 
 def step_bar(scale: Scale, step: Mapping[str, Any], y: int, height: int) -> str:

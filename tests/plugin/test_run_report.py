@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.plugin.conftest import NEIGHBOURS_PYTHON
+from tests.plugin.test_neighbours import EVERYBODY
 from tests.plugin.test_reports import BROKEN, CANARY
 
 pytestmark = pytest.mark.cluster
@@ -113,6 +115,24 @@ def test_a_crashed_worker(pytester, run_pytest, witness):
     assert "crashed while running" in crash["problems"][0]["message"]
     assert [story["namespace"] for story in crash["problems"][0]["stories"]] == crash["namespaces"]
     assert [space["fate"] for space in data["namespaces"]] == ["swept", "deleted"]
+
+
+@pytest.mark.skipif(not NEIGHBOURS_PYTHON.exists(), reason="make neighbours installs them")
+@pytest.mark.parametrize("args", [["-p", "no:xdist"], ["-n", "1"]], ids=["plain", "n1"])
+def test_reruns_are_attempts(pytester, run_pytest, args):
+    pytester.makepyfile(
+        """
+        import pathlib
+        def test_it(ephemeral_ns):
+            first = not pathlib.Path("seen").exists()
+            pathlib.Path("seen").touch()
+            assert not first
+        """
+    )
+    off = [f"-pno:{name}" for name in sorted(EVERYBODY - {"rerunfailures"})]
+    run_pytest(*off, *args, "--reruns=2", *WANTED, python=NEIGHBOURS_PYTHON)
+    found = [(test["attempt"], test["outcome"]) for test in report_of(pytester.path)["tests"]]
+    assert found == [(1, "rerun"), (2, "passed")]
 
 
 @pytest.mark.parametrize("args", [["-p", "no:xdist"], ["-n", "2"]], ids=["plain", "n2"])
