@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 _SLEEPS = "command: [sleep, '3600']"
+MANY = 25
 # Without a probe we would not believe the first second of "ready", and the others would.
-PROBED = f"{_SLEEPS}, readinessProbe: {{exec: {{command: ['true']}}, periodSeconds: 1}}"
+SLOW = (
+    "command: [sh, -c, 'sleep 4; touch /tmp/up; exec sleep 3600'], "
+    "readinessProbe: {exec: {command: [test, -e, /tmp/up]}, periodSeconds: 1}"
+)
 
 
 @dataclass(frozen=True)
@@ -37,9 +41,12 @@ spec:
 
 
 def many() -> str:
-    """Return 25 Deployments and 25 ConfigMaps; the Deployments want no pods, so that only the waiting counts."""
-    parts = [deployment(name=f"d{number}").replace("replicas: 1", "replicas: 0") for number in range(25)]
-    parts += [f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c{number}}}\n" for number in range(25)]
+    """Return 25 Deployments and 25 ConfigMaps; three Deployments want a pod: something to wait for."""
+    parts = [
+        deployment(SLOW, name=f"d{number}").replace("replicas: 1", f"replicas: {int(number % 10 == 0)}")
+        for number in range(MANY)
+    ]
+    parts += [f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c{number}}}\n" for number in range(MANY)]
     return "---\n".join(parts)
 
 
