@@ -32,6 +32,7 @@ Verdicts = dict[Ref, Verdict]
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _NOT_YET = datetime(9999, 1, 1, tzinfo=timezone.utc)
 _ALL_AGAIN = 1.0
+_CRASHED = ("crash", "restarted")
 # These wait for others; nobody's start waits for them.
 _FOLLOWERS = {"Service", "Ingress", "HorizontalPodAutoscaler", "PodDisruptionBudget", "Namespace"}
 
@@ -62,6 +63,7 @@ class Judge:
         self._all_at = float("-inf")
         self._related: dict[str, Related] = {}
         self._shaky: set[Ref] = set()
+        self._busy: dict[Ref, datetime] = {}
         self._calm_since: datetime | None = None
         self.now = datetime.now(timezone.utc)
 
@@ -111,18 +113,19 @@ class Judge:
         """Note since when nothing is on its way any more but what crashes; return whether that has just become so.
 
         An application may end until its database is up. While the database is on its way, a crash proves nothing;
-        one that began after it was there does.
+        one that began after it was there does, and so does every crash of what waits for nobody.
         """
         for ref, found in verdicts.items():
-            if any(cause.topic == "crash" for cause in found.causes):
+            if any(cause.topic in _CRASHED for cause in found.causes):
                 self._shaky.add(ref)
+            if found.state == "waiting" and ref.kind not in _FOLLOWERS:
+                self._busy[ref] = self.now
         if any(self._on_its_way(ref, found) for ref, found in verdicts.items()):
             self._calm_since = None
             return False
-        if self._calm_since is not None:
-            return False
-        self._calm_since = self.now if self._last else _LONG_AGO
-        return bool(self._shaky)
+        news = self._calm_since is None
+        self._calm_since = max((at for ref, at in self._busy.items() if ref not in self._shaky), default=_LONG_AGO)
+        return news and bool(self._shaky)
 
     def _on_its_way(self, ref: Ref, found: Verdict) -> bool:
         return found.state == "waiting" and ref.kind not in _FOLLOWERS and ref not in self._shaky

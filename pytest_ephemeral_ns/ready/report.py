@@ -144,7 +144,7 @@ class Ending:
                 return cause.command
         namespace = ref.namespace or self.namespace
         for cause in causes[:1]:
-            if cause.log and cause.container and cause.topic != "probe":
+            if cause.log and cause.container and cause.topic not in ("probe", "restarted"):
                 previous = " --previous" if cause.log == "previous" else ""
                 return f"kubectl -n {namespace} logs {cause.ref.name} -c {cause.container}{previous}"
         where = causes[0].ref if causes and causes[0].ref.kind else ref

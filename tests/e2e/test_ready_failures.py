@@ -43,7 +43,7 @@ class Place:
             refs.append(Ref.of(self.api.apply(path, document)))
         return refs
 
-    def wait(self, refs: list[Ref], *, timeout: float = 90, graces: Graces = QUICK, **more: Any) -> ReadyReport:
+    def wait(self, refs: list[Ref], *, timeout: float = 240, graces: Graces = QUICK, **more: Any) -> ReadyReport:
         deadline = Deadline.after(timeout)
         return wait_ready(
             self.api,

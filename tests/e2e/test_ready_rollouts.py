@@ -147,6 +147,7 @@ def place(node_cluster: Any) -> Iterator[Place]:
             api.delete(f"/api/v1/namespaces/{name}")
 
 
+@pytest.mark.timeout(3600)  # on a busy machine a rollout takes half a minute
 @pytest.mark.parametrize(
     "seeds", [range(10), pytest.param(range(1000, 1100), marks=pytest.mark.soak)], ids=["20", "200"]
 )

@@ -30,6 +30,7 @@ _HOPELESS_START = re.compile(
     re.I,
 )
 _TRANSIENT = re.compile(r"failed to sync (configmap|secret) cache|not registered|timed out waiting", re.I)
+_PROBES, _KILLERS = re.compile(""), re.compile("(Liveness|Startup) probe", re.I)
 _KEY = re.compile(r"couldn't find key|references non-existent (config|secret) key", re.I)
 
 
@@ -159,7 +160,7 @@ def _crash(container: Container, ended: Mapping[str, Any], related: Related, gra
     if killed := related.events(container.pod, "Killing"):
         told = str(killed[-1].get("message", ""))
         if f"ontainer {container.name} failed" in told:
-            parts.append(f"killed because its probe failed: {_probe_answer(container, related)}")
+            parts.append(f"killed because its probe failed: {_probe_answer(container, related, _KILLERS)}")
     reason = _own_reason(ended) or ("InitCrashLoop" if container.role == "init" else "CrashLoopBackOff")
     log: Literal["current", "previous"] = "current" if current else "previous"
     cause = Cause(container.ref, reason, "; ".join(parts), now, graces.crash_loop, container.name, log, "crash")
@@ -187,15 +188,16 @@ def _not_ready(container: Container, related: Related, now: datetime) -> Cause:
         message += f"; restarted {restarts} times, last: {ending(container, ended)}"
     reason = "ProbeFailing" if answer else "NotReadyYet"
     since = fields.when(fields.dig(container.status, "state", "running", "startedAt"), now)
-    return Cause(container.ref, reason, message, since, NEVER, container.name, "current", "probe")
+    topic = "restarted" if restarts else "probe"
+    return Cause(container.ref, reason, message, since, NEVER, container.name, "current", topic)
 
 
-def _probe_answer(container: Container, related: Related) -> str:
+def _probe_answer(container: Container, related: Related, probes: re.Pattern[str] = _PROBES) -> str:
     started = fields.when(fields.dig(container.status, "state", "running", "startedAt"))
     field = f"{{{container.name}}}"
     for event in reversed(related.events(container.pod, "Unhealthy", "ProbeWarning")):
         path = str(fields.dig(event, "involvedObject", "fieldPath", default=""))
-        if path and field not in path:
+        if (path and field not in path) or not probes.match(str(event.get("message", ""))):
             continue
         if first_seen(event) < started and times(event) == 1 and "running" not in container.status.get("state", {}):
             continue

@@ -73,7 +73,7 @@ def _running(job: Object, related: Related, now: datetime, graces: Graces) -> li
             continue
         ended = dig(pod, "status", "phase") == "Failed"
         for cause in pod_causes(pod, related, now, graces):
-            if cause.topic == "probe":
+            if cause.topic in ("probe", "restarted"):
                 continue
             counted = ended or cause.log or cause.topic == "crash"
             causes.append(replace(cause, grace=NEVER) if counted else cause)
