@@ -6,12 +6,13 @@ PYTEST_DONT_REWRITE
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_ephemeral_ns.deploy import MissingRight, api_servers, attach_pull_secrets, await_quota, put_guard_rails
-from pytest_ephemeral_ns.provision import wait_usable
+from pytest_ephemeral_ns.errors import ApiError
+from pytest_ephemeral_ns.provision import NAMESPACES, wait_usable
 from pytest_ephemeral_ns.rules.guardrails import ISOLATED, Limits, Reach, guard_rails
 from pytest_ephemeral_ns.rules.naming import RUN
 
@@ -87,12 +88,23 @@ class Guard:
         rails: list[Object] = []
         with step("guard rails"), _tolerating(self.asked, warn):
             rails = put_guard_rails(api, namespace, self._rails(api), labels=labels)
+        if self.policy == ISOLATED:
+            self._warn_of_nobody(api, warn)
         # Both wait for controllers that began with the namespace's creation, so the quota's wait is over by then.
         with step("usable"):
             wait_usable(api, namespace, deadline)
             attach_pull_secrets(api, self.settings.pull_secret, namespace, labels=labels)
         with step("guard rails"), _tolerating(self.asked, warn):
             await_quota(api, rails, deadline)
+
+    def _warn_of_nobody(self, api: Api, warn: Callable[[str], object]) -> None:
+        """Say which namespaces do not exist: a typing error would look like a service that does not answer."""
+        for flag in ("shared_service", "ingress_namespace"):
+            for name in getattr(self.settings, flag):
+                with suppress(ApiError):  # not everybody may look
+                    if api.find(f"{NAMESPACES}/{name}") is None:
+                        option = f"--ephemeral-ns-{flag.replace('_', '-')}"
+                        warn(f"namespace {name} of {option} does not exist: nothing goes there or comes from there")
 
     def _rails(self, api: Api) -> Sequence[Object]:
         settings = self.settings

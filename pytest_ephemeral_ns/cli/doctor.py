@@ -207,7 +207,7 @@ def _isolation(target: Target, arguments: argparse.Namespace) -> Iterator[Findin
     text = f"{verdict.word}: {verdict.reason}"
     text += f"; reached: {', '.join(verdict.reached)}" if verdict.reached else ""
     yield Finding("network", "isolation", "ok" if good else "problem", text, proof.command)
-    yield from (Finding("network", "path tried", "ok", line) for line in proof.evidence)
+    yield from (Finding("network", "evidence", "ok", line) for line in proof.evidence)
 
 
 def _rights(target: Target) -> Iterator[Finding]:

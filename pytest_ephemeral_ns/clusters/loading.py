@@ -23,7 +23,7 @@ def load_images(cluster: Cluster, images: Sequence[str], *, progress: Callable[[
     """Load images into every node of a cluster.
 
     Args:
-        cluster: a kind or an embedded one, also a kind cluster of the user's own that is the current context.
+        cluster: a kind or an embedded one, also as the current context.
         images: paths of archives (``docker save`` or OCI layout), or image names.
         progress: told one line per image.
 
@@ -34,8 +34,8 @@ def load_images(cluster: Cluster, images: Sequence[str], *, progress: Callable[[
     Example:
         >>> load_images(cluster, ["build/api.tar", "busybox:1.36"], progress=print)  # doctest: +SKIP
     """
-    kind_name = _kind_name(cluster)
-    if cluster.provider == "current" and not kind_name:
+    kind_name, embedded_name = _kind_name(cluster), _embedded_name(cluster)
+    if not kind_name and not embedded_name:
         raise UsageError(
             f"images cannot be loaded into context {cluster.name}: its nodes are not ours",
             evidence=[f"--ephemeral-ns-image: {', '.join(images)}"],
@@ -55,7 +55,7 @@ def load_images(cluster: Cluster, images: Sequence[str], *, progress: Callable[[
             else:
                 from pytest_ephemeral_ns.clusters import embedded
 
-                embedded.load(cluster.name, [Path(source)])
+                embedded.load(embedded_name, [Path(source)])
 
 
 def offer_image(cluster: Cluster, image: str, *, progress: Callable[[str], None]) -> None:
@@ -71,7 +71,7 @@ def offer_image(cluster: Cluster, image: str, *, progress: Callable[[str], None]
     """
     from pytest_ephemeral_ns.clusters.embedded.images import RECIPES, ensure_images
 
-    if cluster.provider == "current" and not _kind_name(cluster):
+    if not _kind_name(cluster) and not _embedded_name(cluster):
         return
     try:
         if image in RECIPES:
@@ -86,6 +86,21 @@ def _kind_name(cluster: Cluster) -> str:
     if cluster.provider == "current" and cluster.name.startswith("kind-"):
         return cluster.name.removeprefix("kind-")
     return cluster.name if cluster.provider == "kind" else ""
+
+
+def _embedded_name(cluster: Cluster) -> str:
+    """Return the embedded cluster's own name, also when it was found as the current context; else ``""``."""
+    if cluster.provider == "embedded":
+        return cluster.name
+    from pytest_ephemeral_ns.clusters import embedded
+
+    name = cluster.name.removeprefix("ephemeral-ns-")
+    if cluster.provider != "current" or name == cluster.name or name not in embedded.names():
+        return ""
+    known = embedded.status(name)
+    path = Path(str(known.get("kubeconfig") or ""))
+    same = known["phase"] == "ready" and path.is_file() and cluster.connection.server in path.read_text("utf-8")
+    return name if same else ""
 
 
 def _source(image: str, folder: Path, *, for_kind: bool) -> str:

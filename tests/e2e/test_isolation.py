@@ -149,5 +149,5 @@ def test_doctor(node_cluster, capsys, enforced):
     assert code == (0 if enforced else 1)
     assert proof["state"] == ("ok" if enforced else "problem")
     assert proof["text"].startswith("enforced: " if enforced else "not enforced: ")
-    tried = [item["text"] for item in found if item["what"] == "path tried"]
+    tried = [item["text"] for item in found if item["what"] == "evidence"]
     assert len([line for line in tried if line.endswith("(must time out)")]) == 2

@@ -91,7 +91,9 @@ def test_every_value_is_an_ini_key(pytester, run_pytest):
             assert len(rule["to"]) == 2
         """
     )
-    run_pytest().assert_outcomes(passed=1)
+    result = run_pytest()
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["warning: namespace brokers of --ephemeral-ns-shared-service does not exist: *"])
 
 
 def test_a_chart_goes_to_the_node_pool_too(pytester, run_pytest):
