@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from pytest_ephemeral_ns.deploy.watching import events_of
+from pytest_ephemeral_ns.deploy.watching import ERROR, events_of
 from pytest_ephemeral_ns.errors import ApiError, DeployError
 from pytest_ephemeral_ns.kube.resource import Resource
 from pytest_ephemeral_ns.rules.manifests import CONTENT, appliable
@@ -91,11 +91,11 @@ def _content(obj: Object) -> str:
 
 
 def _missing(plural: str, error: ApiError) -> MissingRight:
-    resources = "limitranges,resourcequotas,networkpolicies.networking.k8s.io"
+    wanted = "--verb=create,get,patch,watch --resource=limitranges,resourcequotas,networkpolicies.networking.k8s.io"
     return MissingRight(
-        f"guard rails: this identity may not create or watch {plural} in the namespaces that it makes",
+        f"guard rails: this identity may not create, get or watch {plural} in the namespaces that it makes",
         evidence=[error.summary, "do without: --ephemeral-ns-policy=none"],
-        command=f"kubectl create clusterrole ephemeral-ns-guard-rails --verb=create,patch,watch --resource={resources}",
+        command=f"kubectl create clusterrole ephemeral-ns-guard-rails {wanted}",
     )
 
 
@@ -159,11 +159,12 @@ def _path(rail: Object, namespace: str) -> str:
 
 
 def _await_counting(api: Api, path: str, quota: Object, deadline: Deadline) -> None:
-    wanted = set(quota["spec"]["hard"])
-    if wanted <= set((quota.get("status") or {}).get("hard") or ()):
+    # By now it counts, mostly: one look costs less than a watch, which has a connection of its own.
+    quota = quota if _counts(quota) else api.get(path)
+    if _counts(quota):
         return
     for event in events_of(api, path, quota["metadata"]["resourceVersion"], deadline):
-        if wanted <= set((event["object"].get("status") or {}).get("hard") or ()):
+        if event["type"] != ERROR and _counts(event["object"]):
             return
     name, namespace = quota["metadata"]["name"], quota["metadata"]["namespace"]
     raise DeployError(
@@ -171,3 +172,7 @@ def _await_counting(api: Api, path: str, quota: Object, deadline: Deadline) -> N
         evidence=["the kube-controller-manager's resourcequota controller fills its status"],
         command=f"kubectl describe resourcequota {name} --namespace {namespace}",
     )
+
+
+def _counts(quota: Object) -> bool:
+    return set((quota.get("spec") or {}).get("hard") or ()) <= set((quota.get("status") or {}).get("hard") or ())

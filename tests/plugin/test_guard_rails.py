@@ -168,13 +168,16 @@ def test_without_the_right_the_default_is_a_warning_and_a_wish_is_an_error(pytes
     result.assert_outcomes(passed=1)
     said = [line for line in result.outlines if line.startswith("warning: guard rails: ")]
     assert len(said) == 1
-    assert "may not create or watch limitranges" in said[0]
-    assert "→ kubectl create clusterrole ephemeral-ns-guard-rails --verb=create,patch,watch --resource=limit" in said[0]
+    assert "may not create, get or watch limitranges" in said[0]
+    assert (
+        "→ kubectl create clusterrole ephemeral-ns-guard-rails --verb=create,get,patch,watch --resource=limit"
+        in said[0]
+    )
 
     result = run_pytest("--ephemeral-ns-policy=standard")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(
-        ["*guard rails: this identity may not create or watch limitranges*", "*kubectl create clusterrole*"]
+        ["*guard rails: this identity may not create, get or watch limitranges*", "*kubectl create clusterrole*"]
     )
     run_pytest("--ephemeral-ns-policy=none").assert_outcomes(passed=1)
 
