@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pytest_ephemeral_ns.deploy import MissingRight, api_servers, attach_pull_secrets, await_quota, put_guard_rails
 from pytest_ephemeral_ns.errors import ApiError
 from pytest_ephemeral_ns.provision import NAMESPACES, wait_usable
-from pytest_ephemeral_ns.rules.guardrails import ISOLATED, Limits, Reach, guard_rails
+from pytest_ephemeral_ns.rules.guardrails import ISOLATED, STANDARD, Limits, Reach, guard_rails
 from pytest_ephemeral_ns.rules.naming import RUN
 
 if TYPE_CHECKING:
@@ -57,7 +57,8 @@ class Guard:
         guard_rails(chosen)  # says what is wrong with it before anything is created
         if settings.reuse:
             return cls(settings, "none", False)
-        return cls(settings, chosen, bool(policy) or "policy" in settings.provenance)
+        default = chosen == STANDARD and policy is None and "policy" not in settings.provenance
+        return cls(settings, chosen, not default)
 
     def prepare(
         self,

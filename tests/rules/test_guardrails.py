@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pytest_ephemeral_ns.errors import UsageError
+from pytest_ephemeral_ns.guarding import Guard
 from pytest_ephemeral_ns.rules.guardrails import Limits, Reach, guard_rails, network_policies, pod_security_labels
 from pytest_ephemeral_ns.settings import load
 
@@ -105,3 +107,21 @@ def test_pod_security():
     }
     with pytest.raises(UsageError, match="there are privileged, baseline, restricted"):
         pod_security_labels("strict")
+
+
+@pytest.mark.parametrize(
+    ("given", "changed", "policy", "chosen", "asked"),
+    [
+        ({}, {}, None, "standard", False),
+        ({"policy": "standard"}, {}, None, "standard", True),
+        ({}, {}, "standard", "standard", True),
+        ({}, {}, "isolated", "isolated", True),
+        # By a fixture that computes settings: nobody must believe in a network that is open.
+        ({}, {"policy": "isolated"}, None, "isolated", True),
+        ({"policy": "isolated"}, {}, "none", "none", True),
+        ({"policy": "isolated", "reuse": "mine"}, {}, None, "none", False),
+    ],
+)
+def test_what_was_asked_for(given, changed, policy, chosen, asked):
+    guard = Guard.of(replace(load(given, {}, {}, cwd=Path("/")), **changed), policy)
+    assert (guard.policy, guard.asked) == (chosen, asked)
