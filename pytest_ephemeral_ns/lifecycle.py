@@ -331,5 +331,5 @@ def ephemeral(*deploy: str | os.PathLike[str], rootdir: str | Path = ".", **opti
             yield namespace
     finally:
         ending = undisturbed(lambda: leave(run, presence, worker=False), patience=RELEASE_PATIENCE)
-        for line in (*ending.warnings, *ending.outside) if ending else ():
+        for line in (*ending.warnings, *ending.sweep.warnings, *ending.outside) if ending else ():
             log.warning(line)
