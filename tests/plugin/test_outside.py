@@ -62,9 +62,9 @@ def suite(pytester, witness):
 
 
 def test_workers_share_a_definition_and_the_last_one_removes_it(pytester, run_pytest, suite):
-    left = suite(count=4)
+    left = suite(count=2)
     result = run_pytest("-n", "2", "--ephemeral-ns-scope=function")
-    result.assert_outcomes(passed=4)
+    result.assert_outcomes(passed=2)
     assert len(list(pytester.path.glob("crd-*"))) == 1  # made once
     assert left() == []
     assert "remains" not in result.stdout.str()
