@@ -139,8 +139,33 @@ def test_a_failed_deploy_is_diagnosed_before_its_namespace_goes(pytester, run_py
     result = run_pytest("--junitxml=junit.xml", *mode)
     result.assert_outcomes(errors=2)
     result.stdout.fnmatch_lines(["*the migration failed*", "*Pod/api failed: *no nodes available*"])
-    assert "no nodes available" in (pytester.path / "junit.xml").read_text()
+    junit = (pytester.path / "junit.xml").read_text()
+    assert "no nodes available" in junit
+    assert 'name="ephemeral-ns-cluster"' in junit
     assert CANARY not in result.stdout.str() + everything(pytester.path)
+
+
+def test_workers_that_share_a_namespace_tell_its_state_once(pytester, run_pytest, broken):
+    pytester.makeconftest(
+        helper(
+            """
+import pytest
+@pytest.fixture(scope="session")
+def ephemeral_ns_deploy():
+    def deploy(ns):
+        ns.apply("app.yaml")
+        crash(ns)
+    return deploy
+"""
+        )
+    )
+    pytester.makepyfile("def test_a(ephemeral_ns): assert 0\ndef test_b(ephemeral_ns): assert 0")
+    result = run_pytest("--ephemeral-ns-scope=run", "-n2")
+    result.assert_outcomes(failed=2)
+    out = result.stdout.str()
+    assert out.count("why Pod/api is not ready:") == 1
+    assert out.count("it is in the state that is told in the report of ") == 1
+    assert len(list((pytester.path / ".ephemeral-ns").glob("*/*/"))) == 1
 
 
 def test_a_failing_tear_down(pytester, run_pytest, broken):
@@ -171,6 +196,7 @@ def test_never_and_always(pytester, run_pytest, broken):
     result = run_pytest("--ephemeral-ns-diagnostics=never", "-k", "test_one")
     result.assert_outcomes(failed=1, deselected=2)
     assert "why Pod/api" not in result.stdout.str()
+    assert CANARY not in result.stdout.str()
     assert not (pytester.path / ".ephemeral-ns").exists()
     pytester.makepyfile("def test_it(ephemeral_ns): pass")
     run_pytest("--ephemeral-ns-diagnostics=always", "--ephemeral-ns-artifacts=out").assert_outcomes(passed=1)
@@ -178,7 +204,8 @@ def test_never_and_always(pytester, run_pytest, broken):
     assert "it has no workload" in bundle.read_text()
 
 
-def test_a_worker_that_crashes(pytester, run_pytest, broken):
+@pytest.mark.parametrize("scope", ["worker", "run"])
+def test_a_worker_that_crashes(pytester, run_pytest, broken, scope):
     pytester.makepyfile(
         """
         import os
@@ -187,7 +214,8 @@ def test_a_worker_that_crashes(pytester, run_pytest, broken):
             os._exit(1)
         """
     )
-    result = run_pytest("-n1", "--max-worker-restart=0", "--junitxml=junit.xml")
+    options = ["-n1", "--max-worker-restart=0", "--junitxml=junit.xml", f"--ephemeral-ns-scope={scope}"]
+    result = run_pytest(*options)
     result.stdout.fnmatch_lines(["*crashed while running*", "*Pod/api failed*no nodes available*"])
     assert "no nodes available" in (pytester.path / "junit.xml").read_text()
 
