@@ -46,7 +46,7 @@ packages: ## Debian packages for a node (containerd, runc, CNI plugins, nftables
 
 neighbours: $(VENV)-neighbours/.stamp ## the other plugins that we are tested beside
 
-soak: assets packages images ## what repeats one thing for many minutes: hundreds of random rollouts
+soak: assets packages images ## what repeats one thing for many minutes: random rollouts, random kills, every ending in every scope
 	$(PYTEST) -m soak $(ARGS)
 
 test: lint assets packages images neighbours ## lint, then unit, plugin and end-to-end tests
