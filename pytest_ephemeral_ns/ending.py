@@ -108,8 +108,8 @@ def finish(run: Run, *, alone: bool = True) -> Ending:
             outside = _outside(run, {one.name for one in stays} | set(swept.kept))
             over = run.leaked
             _give_back(run, stays)
-    except EphemeralNsError as error:
-        run.warn(str(error))
+    except Exception as error:  # whatever it is, the folder with the credentials goes
+        run.warn(str(error) if isinstance(error, EphemeralNsError) else f"{type(error).__name__}: {error}")
     finally:
         run.close()
         said = run.warnings()

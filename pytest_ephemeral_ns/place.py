@@ -12,11 +12,13 @@ import atexit
 import os
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_ephemeral_ns.ending import Ending, leave
 from pytest_ephemeral_ns.interrupt import interrupt_main, undisturbed
+from pytest_ephemeral_ns.ledger import Ledger
 from pytest_ephemeral_ns.presence import Presence
 from pytest_ephemeral_ns.progress import Relay
 from pytest_ephemeral_ns.run import Run, Seat
@@ -89,6 +91,11 @@ class Place:
         interrupt_main()
         look.wait(ORPHANS_TIME)
         self.leave()  # the main thread may hang in a call that no signal interrupts
+
+    def note_interrupt(self) -> None:
+        """Write down that somebody ended the run: then a process that does not come to its end is no failure."""
+        with suppress(OSError):  # an orphan's run may be over already
+            Ledger(Path(self.seat.directory), self.seat.worker_id).write("interrupted", {})
 
     def abandon(self, why: str) -> None:
         """Leave from a thread, because this process is about to end without any tear-down.

@@ -127,7 +127,7 @@ def pytest_before_fixtures_end(session: pytest.Session, exitstatus: int) -> None
     if SIGNALS in stash:
         stash[SIGNALS].ending()
     if exitstatus == pytest.ExitCode.INTERRUPTED and PLACE in stash:
-        stash[PLACE].run().write("interrupted", {})
+        stash[PLACE].note_interrupt()
         if stash[ACTIVE]:
             from pytest_ephemeral_ns.reports import tell_interrupt
 

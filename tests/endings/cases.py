@@ -68,6 +68,7 @@ class Ending:
         left: whether namespaces may be left, because nothing of the run lived to delete them: they must carry their
             expiry. Their number is not fixed.
         folder: whether the run's folder may be left, for the same reason.
+        gone: whether its namespaces must be gone for good, not only on their way out.
         says: what the output must hold.
         silent: what it must not hold.
         needs: a reason to skip, or nothing.
@@ -85,6 +86,7 @@ class Ending:
     faults: Callable[[Any], object] | None = None
     left: bool = False
     folder: bool = False
+    gone: bool = False
     says: tuple[str, ...] = ()
     silent: tuple[str, ...] = ("Traceback (most recent call last)", "INTERNALERROR")
     needs: str = ""
@@ -162,6 +164,7 @@ CRASHED: dict[str, Any] = {"silent": ("INTERNALERROR",), "modes": WITH_XDIST, "c
 ENDINGS = (
     Ending("pass"),
     Ending("fail", "assert n == 0", codes=(1,)),
+    Ending("wait until deleted", args=("--ephemeral-ns-wait-deleted",), gone=True),
     Ending("x", "assert False", args=("-x",), codes=(1, 2)),
     Ending("maxfail", "assert False", args=("--maxfail=2",), codes=(1, 2)),
     signals("ctrl-c", Blow("group", INT)),

@@ -51,6 +51,7 @@ class Aftermath:
         code: its exit code; negative for a signal.
         output: what it printed.
         namespaces: its namespaces that are not being deleted, by name.
+        going: names of those that are being deleted.
         leases: its heartbeat Leases in them, as ``namespace/name``.
         processes: command lines of processes that it began and that still run.
         listeners: local ports of its port-forwards that still accept.
@@ -61,6 +62,7 @@ class Aftermath:
     code: int
     output: str
     namespaces: Mapping[str, dict[str, Any]]
+    going: tuple[str, ...]
     leases: tuple[str, ...]
     processes: tuple[str, ...]
     listeners: tuple[int, ...]
@@ -169,12 +171,14 @@ class Lab:
         }
 
     def _aftermath(self, name: str, here: Path, code: int, left_running: tuple[str, ...], requests: int) -> Aftermath:
-        left = {key: item for key, item in self.namespaces(f"{name}-").items() if not _is_going(item)}
+        all_of_it = self.namespaces(f"{name}-")
+        left = {key: item for key, item in all_of_it.items() if not _is_going(item)}
         leases = [f"{key}/{lease}" for key in left for lease in self._leases(key)]
         return Aftermath(
             code,
             (here / "output").read_text(errors="replace"),
             left,
+            tuple(key for key in all_of_it if key not in left),
             tuple(leases),
             left_running,
             tuple(port for port in _ports(here) if _accepts(port)),

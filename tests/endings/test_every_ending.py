@@ -64,6 +64,8 @@ def test_nothing_is_left(case: Case, results: dict[str, Future[Aftermath]]) -> N
         assert text not in found.output, found.output
     if not ending.left:
         assert not found.namespaces, found.output
+    if ending.gone:
+        assert not found.going, found.output
     for item in found.namespaces.values():
         assert item["metadata"]["annotations"]["janitor/expires"]
         assert item["metadata"]["labels"]["pytest-ephemeral-ns/run"]
