@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_ephemeral_ns.rules import naming, retention
-from pytest_ephemeral_ns.rules.retention import Heartbeat, judge
+from pytest_ephemeral_ns.rules.retention import Heartbeat, is_failure, judge
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=timezone.utc)
 HOUR = timedelta(hours=1)
@@ -211,3 +211,20 @@ def test_a_kept_namespace_says_until_when_and_why() -> None:
             "annotations": {naming.EXPIRES: "2026-01-01T12:00:00Z", naming.TTL: None, naming.REASON: "failed: test_a"},
         }
     }
+
+
+@pytest.mark.parametrize(
+    ("kinds", "verdict"),
+    [
+        (["AssertionError", "Exception", "BaseException"], True),
+        (["Failed", "OutcomeException", "BaseException"], True),
+        (["SystemExit", "BaseException"], True),
+        (["Skipped", "OutcomeException", "BaseException"], False),
+        (["XFailed", "Failed", "OutcomeException", "BaseException"], False),
+        (["Exit", "Exception", "BaseException"], False),
+        (["KeyboardInterrupt", "BaseException"], False),
+        (["GeneratorExit", "BaseException"], False),
+    ],
+)
+def test_what_is_a_failure(kinds: list[str], verdict: bool) -> None:
+    assert is_failure(kinds) is verdict
