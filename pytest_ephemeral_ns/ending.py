@@ -75,7 +75,7 @@ def leave(run: Run, presence: Presence, *, worker: bool) -> Ending | None:
     try:
         for record in [] if run.settings.reuse else run.unreleased():
             let_go(run, record)
-        alone = presence.leave() if worker else presence.wait_alone(Deadline.after(GRACE)) and presence.leave()
+        alone = presence.leave() if worker else presence.wait_alone(Deadline.after(GRACE))
     except (EphemeralNsError, OSError) as error:  # the run's folder is gone
         run.close()
         return None if worker else Ending.unknown(run.seat.run_id, str(error))
@@ -90,7 +90,7 @@ def finish(run: Run, *, alone: bool = True) -> Ending:
 
     Args:
         run: the run.
-        alone: whether no other process of the run is left; otherwise the last of them removes the folder.
+        alone: whether no other process of the run is left; otherwise the last one removes the folder.
 
     Returns:
         What the sweep did, what is kept, and every warning of every process of the run.

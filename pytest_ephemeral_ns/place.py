@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import shutil
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -126,7 +127,15 @@ class Place:
             self.interrupted = True
             self.ending = self.ending or Ending.unknown(self.seat.run_id)
         atexit.unregister(self.leave)
+        if not self.worker:
+            atexit.register(self._go)
         return self.ending
+
+    def _go(self) -> None:
+        """Leave in the end, after xdist has killed the workers that an interrupt left behind."""
+        folder = Path(self.seat.directory)
+        if folder.exists() and self._presence.leave():
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _leave(self) -> Ending | None:
         if self._relay is not None:

@@ -144,7 +144,7 @@ def test_what_stays(case: Keeping, results: dict[str, Future[Aftermath]]) -> Non
     found = results[case.id].result()
     assert found.code == case.code, found.output
     assert not found.processes
-    assert not found.folders
+    assert not found.folders or case.code == -9
     told = sorted(
         item["metadata"]["annotations"].get("pytest-ephemeral-ns/reason", "") for item in found.namespaces.values()
     )
