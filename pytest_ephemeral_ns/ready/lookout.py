@@ -90,8 +90,8 @@ class Lookout:
             raise ending.failed(self.verdicts)
 
     def lines(self) -> list[str]:
-        """Return how the objects are, for people: how many are ready, and each that is not."""
-        if not self._refs:
+        """Return how the objects are, for people: how many are ready, and each that is not; nothing before a look."""
+        if not self.verdicts:
             return []
         late = [(ref, found) for ref, found in self.verdicts.items() if not found.ready]
         ready = len(self._refs) - len(late)

@@ -226,11 +226,11 @@ def test_gates_and_graces_in_an_ini_file(node_cluster: Any, tmp_path: Path) -> N
     done = run_pytest(tmp_path, node_cluster)
     assert done.returncode == 0, done.stdout + done.stderr
 
-    gate = "--ephemeral-ns-gate=http://svc/web:web/nowhere"
-    done = run_pytest(tmp_path, node_cluster, gate, "--ephemeral-ns-timeout=12s")
+    done = run_pytest(tmp_path, node_cluster, "--ephemeral-ns-gate=log/job/migrate:never written")
     assert done.returncode == 1
-    assert "application http://svc/web:web/nowhere did not hold within 12s; last: " in done.stdout
-    assert "layer below: infrastructure, 3/3 ready" in done.stdout
+    assert "no line matches 'never written', and it is complete" in done.stdout
+    assert "waited for: gate 1/1 log/job/migrate:never written" in done.stdout
+    assert "layer: application" in done.stdout
 
     (tmp_path / "web.yaml").write_text(WEB.replace("terminationGracePeriodSeconds: 0", "nodeSelector: {disk: fast}"))
     done = run_pytest(tmp_path, node_cluster, "--ephemeral-ns-grace=unschedulable=1s", "--ephemeral-ns-timeout=90s")
