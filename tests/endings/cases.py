@@ -104,7 +104,7 @@ class Ending:
 WAITS = "time.sleep(60)"
 # Deaf to every interrupt that Python can raise, like a call into a library that does not come back.
 DEAF = """
-ends = time.time() + 60
+ends = time.time() + 120
 while time.time() < ends:
     try:
         time.sleep(1)

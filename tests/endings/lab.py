@@ -24,7 +24,7 @@ from tests.faults.proxy import FaultProxy
 MODES = {"plain": (), "n0": ("-pxdist", "-n", "0"), "n4": ("-pxdist", "-n", "4")}
 SCOPES = ("worker", "run", "module", "class", "function")
 NEIGHBOURS = Path(__file__).parents[2] / ".venv-neighbours" / "bin" / "python"
-PATIENCE = 300.0  # seconds until a run must have started its tests or ended, on a machine that does much else
+PATIENCE = 600.0  # seconds until a run must have started its tests or ended, on a machine that does much else
 ORPHANS = 60.0  # seconds until workers without controller must be gone; xdist itself kills them after 15
 
 

@@ -85,7 +85,6 @@ TABLE = (
     Keeping(
         fails("set-up", conftest=FAILS_IN_SETUP), "plain", "worker", (r"test_a.py::TestOne::test_it: RuntimeError",)
     ),
-    Keeping(fails("set-up of the run", conftest=FAILS_IN_SETUP), "n4", "run", (r"test_.*: RuntimeError",)),
     Keeping(fails("set-up skips", conftest=SKIPS_IN_SETUP), "plain", "worker", code=0),
     Keeping(fails("tear-down", conftest=FAILS_IN_TEARDOWN), "plain", "module", (r"test_b.py",)),
     Keeping(fails("crash", f"{ONCE}\nos._exit(3)"), "n4", "worker", (r"test_.*: its worker crashed",)),
@@ -100,10 +99,10 @@ TABLE = (
         running=2,
     ),
     Keeping(
-        fails("timeout of a thread", DEAF, args=("-ptimeout", "--timeout=20", "--timeout-method=thread")),
+        fails("timeout of a thread", DEAF, args=("-ptimeout", "--timeout=60", "--timeout-method=thread")),
         "plain",
         "worker",
-        (r"test_a.py::TestOne::test_it: timeout of 20",),
+        (r"test_a.py::TestOne::test_it: timeout of 60",),
     ),
     Keeping(
         signals("failed, then orphaned", Blow("controller", KILL), body=FAILS_THEN_WAITS, conftest=FINISHED),
