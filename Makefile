@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 STAMP := $(VENV)/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: all assets bench clean demo fix help images lint neighbours packages soak test unit
+.PHONY: all assets bench clean demo fix help images lint neighbours packages soak test test-packages unit
 
 all: lint test ## everything that CI runs
 
@@ -40,16 +40,18 @@ lint: $(STAMP) ## style, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-packages: ## Debian packages for a node (containerd, runc, CNI plugins, nftables) and Chromium (root on Debian only)
+packages: ## Debian packages for a node: containerd, runc, CNI plugins, nftables (root on Debian only)
 	@scripts/install-node-packages
-	@scripts/install-browser
+
+test-packages: ## Debian packages that only tests use: Chromium, zsh, fish (root on Debian only)
+	@scripts/install-test-packages
 
 neighbours: $(VENV)-neighbours/.stamp ## the other plugins that we are tested beside
 
 soak: assets packages images ## what repeats one thing for many minutes: random rollouts, random kills, every ending in every scope
 	$(PYTEST) -m soak $(ARGS)
 
-test: lint assets packages images neighbours ## lint, then unit, plugin and end-to-end tests
+test: lint assets packages test-packages images neighbours ## lint, then unit, plugin and end-to-end tests
 	@scripts/run-tests $(BIN)/python $(ARGS)
 
 unit: $(STAMP) ## tests that need no cluster

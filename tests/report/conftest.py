@@ -13,7 +13,7 @@ from tests.report.browser import Browser, program
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """A headless Chromium, or a skip."""
     if program() is None:
-        pytest.skip("no Chromium here: scripts/install-browser installs it, as root on Debian")
+        pytest.skip("no Chromium here: scripts/install-test-packages installs it, as root on Debian")
     found = Browser(tmp_path_factory.mktemp("browser") / "profile")
     yield found
     found.close()
