@@ -3,10 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from oci_layouts import FULL, SHORT, as_directory, as_tar, docker, layout
 
 from pytest_ephemeral_ns.clusters.embedded.image_names import normalise, read_archive
 from pytest_ephemeral_ns.errors import UsageError
+from tests.clusters.oci_layouts import FULL, SHORT, as_directory, as_tar, docker, layout
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from oci_layouts import SHORT, as_directory, as_tar, docker, layout
 
 from pytest_ephemeral_ns import paths
 from pytest_ephemeral_ns.clusters.cluster import Cluster
@@ -22,6 +21,7 @@ from pytest_ephemeral_ns.clusters.embedded.images import BUSYBOX, ensure_images
 from pytest_ephemeral_ns.clusters.embedded.node_spec import NodeSpec
 from pytest_ephemeral_ns.clusters.embedded.state import Home
 from pytest_ephemeral_ns.errors import ClusterError, UsageError
+from tests.clusters.oci_layouts import SHORT, as_directory, as_tar, docker, layout
 
 pytestmark = [pytest.mark.node]
 
