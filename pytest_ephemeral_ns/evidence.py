@@ -99,6 +99,15 @@ def note_failure(timeline: Timeline, namespace: Namespace, error: BaseException)
     timeline.mark("failed", namespace.name, error=Redactor({}).clean(namespace.clean(printable(told)))[:_TOLD])
 
 
+def translated(error: BaseException, namespace: Namespace) -> EphemeralNsError:
+    """Return what a deploy of the user's own raised as one of our errors, for processes that did not see it happen."""
+    said = namespace.clean(f"{type(error).__name__}: {error}".rstrip(": "))
+    ours = EphemeralNsError(f"namespace {namespace.name}, which the run shares, was not filled: {said}")
+    if (found := carried(error)) is not None:
+        carry(ours, found)
+    return ours
+
+
 def tell_error(error: EphemeralNsError) -> dict[str, Any]:
     """Return an error and what it carries as plain values, for the other processes of the run."""
     found = carried(error)

@@ -19,7 +19,7 @@ from pytest_ephemeral_ns.belongings import noter
 from pytest_ephemeral_ns.deadline import Deadline
 from pytest_ephemeral_ns.ending import leave, let_go
 from pytest_ephemeral_ns.errors import EphemeralNsError, UsageError
-from pytest_ephemeral_ns.evidence import note_failure, take_evidence, tell_error, told_error
+from pytest_ephemeral_ns.evidence import note_failure, take_evidence, tell_error, told_error, translated
 from pytest_ephemeral_ns.facts import identity
 from pytest_ephemeral_ns.guarding import Guard
 from pytest_ephemeral_ns.interrupt import undisturbed
@@ -77,9 +77,13 @@ def provisioned(run: Run, deploy: Deploy, policy: str | None = None, *, gates: b
         release(run, namespace)
 
 
+def _failed(error: BaseException) -> bool:
+    return is_failure([kind.__name__ for kind in type(error).__mro__])
+
+
 def _mark_failed(run: Run, namespace: Namespace, error: BaseException) -> None:
     """Remember what failed while a namespace was set up or used in a block, and in which test."""
-    if is_failure([kind.__name__ for kind in type(error).__mro__]):
+    if _failed(error):
         test = run.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" (")[0]
         namespace.mark_failed(f"{test}: {type(error).__name__}" if test else type(error).__name__)
 
@@ -200,14 +204,14 @@ def shared(run: Run, deploy: Deploy) -> Iterator[Namespace]:
         A handle of this process's own; it is closed at the end of the block, the namespace stays.
 
     Raises:
-        EphemeralNsError: it could not be made; every worker gets the first one's error without trying again.
+        EphemeralNsError: it could not be made; every worker gets the first one's error without trying again. What the
+            user's own deploy raised is raised as it is where it happened.
     """
     deadline = Deadline.after(run.settings.timeout)
     with run.lock("shared"):
         told = run.read("shared")
         if told is None:
             told = _make_shared(run, deploy)
-            run.write("shared", told)
     if "error" in told:
         raise told_error(told)
     namespace = _handle(run, Record(**told), "shared", deadline)
@@ -219,6 +223,7 @@ def shared(run: Run, deploy: Deploy) -> Iterator[Namespace]:
 
 
 def _make_shared(run: Run, deploy: Deploy) -> dict[str, Any]:
+    """Make it, and write down how that went: also of an error that is not ours, which goes on from here."""
     try:
         namespace = _provision(run, "shared", "")
         try:
@@ -227,12 +232,16 @@ def _make_shared(run: Run, deploy: Deploy) -> dict[str, Any]:
             take_evidence(namespace, error, run.settings.diagnostics)
             note_failure(run.timeline, namespace, error)
             _mark_failed(run, namespace, error)
+            if not isinstance(error, EphemeralNsError) and _failed(error):
+                run.write("shared", tell_error(translated(error, namespace)))
             raise
         finally:
             namespace.close()
+        told: dict[str, Any] = asdict(Record(namespace.name, namespace.uid))
     except EphemeralNsError as error:
-        return tell_error(error)
-    return asdict(Record(namespace.name, namespace.uid))
+        told = tell_error(error)
+    run.write("shared", told)
+    return told
 
 
 def default_deploy(settings: Settings) -> Deploy:

@@ -115,3 +115,33 @@ def test_the_namespace_says_whose_it_is(pytester, run_pytest, monkeypatch):
         """
     )
     run_pytest().assert_outcomes(passed=1)
+
+
+def test_shared_that_the_users_own_deploy_breaks_is_tried_once(pytester, run_pytest, witness, monkeypatch):
+    monkeypatch.setenv("TRIED", str(pytester.path / "tried"))
+    pytester.makeconftest(
+        """
+        import os, pytest
+        @pytest.fixture(scope="session")
+        def ephemeral_ns_deploy():
+            def deploy(ns):
+                with open(os.environ["TRIED"], "a") as file:
+                    file.write("once\\n")
+                raise RuntimeError("no seed today")
+            return deploy
+        """
+    )
+    pytester.makepyfile(
+        """
+        import pytest
+        @pytest.mark.parametrize("n", range(4))
+        def test_it(ephemeral_ns_shared, n):
+            pass
+        """
+    )
+    result = run_pytest("-n", "2")
+    assert result.parseoutcomes() == {"errors": 4}
+    assert (pytester.path / "tried").read_text() == "once\n"
+    result.stdout.fnmatch_lines(["*RuntimeError: no seed today*"])
+    result.stdout.fnmatch_lines(["*which the run shares, was not filled: RuntimeError: no seed today*"])
+    assert witness.namespaces() == {}
