@@ -109,8 +109,6 @@ def _verdicts(found: Triage) -> list[str]:
     if found.ready:
         shown = ", ".join(map(str, found.ready[:12])) + (" …" if len(found.ready) > 12 else "")
         lines.append(f"  ✓ ready: {shown}")
-    if not lines:
-        lines.append("  it has no workload")
     return lines
 
 
