@@ -6,6 +6,7 @@ PYTEST_DONT_REWRITE
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import datetime
@@ -43,6 +44,7 @@ CORE: tuple[tuple[str, str], ...] = (
 )
 # Not in the namespace, but claims and ingresses cannot be judged without them.
 AROUND = (("storage.k8s.io/v1", "StorageClass"), ("networking.k8s.io/v1", "IngressClass"))
+_UNNAMED = {kind for _, kind in AROUND}  # the right to read them is rare, and they are rarely needed
 _SKIPPED = {"PodMetrics", "Lease", "Endpoints", "LocalSubjectAccessReview", "Binding", "Event"}
 _THREADS = 6
 _STEP = 5.0  # seconds for one request
@@ -52,6 +54,7 @@ _SILENCES = 2  # logs that a node may owe us before it is not asked any more
 _CUT = 256  # characters
 _MEBIBYTE = 1 << 20
 _NO_PREVIOUS = 400
+_ASKED = re.compile(r"^list \S+( in namespace \S+)?: ")
 _THROWN_AWAY = "unable to retrieve container logs for "  # what a kubelet answers, with status 200
 
 
@@ -118,11 +121,7 @@ class Reader:
     def core(self) -> dict[str, list[Object]]:
         """Return the objects that causes are made of, by kind; a kind that could not be read is absent."""
         jobs = {kind: self._lister(self._discovery.find(version, kind)) for version, kind in (*CORE, *AROUND)}
-        found = self._all(jobs, Deadline.after(self.deadline.remaining() * _CORE))
-        for _, kind in AROUND:
-            if kind not in found:  # permission for what is outside the namespace is rare, and rarely needed
-                self.missing[:] = [line for line in self.missing if not line.startswith(f"{kind} objects")]
-        return found
+        return self._all(jobs, Deadline.after(self.deadline.remaining() * _CORE))
 
     def rest(self, known: Iterable[str]) -> dict[str, list[Object]]:
         """Return every other object of the namespace, by kind.
@@ -130,7 +129,8 @@ class Reader:
         Args:
             known: kinds that need not be read again.
         """
-        skipped = {*known, *_SKIPPED}
+        # What core() could not have is named already, and not worth asking for a second time.
+        skipped = {*known, *_SKIPPED, *(kind for _, kind in CORE)}
         wanted: dict[str, Resource] = {}
         try:
             resources = self._discovery.all()
@@ -227,6 +227,8 @@ class Reader:
         for key, future in futures.items():
             if not future.done():
                 future.cancel()
+                if key in _UNNAMED:
+                    continue
                 why.setdefault(f"no answer within {deadline.budget:g} s", []).append(_told(key))
             elif (error := future.exception()) is None:
                 found[key] = future.result()
@@ -244,10 +246,11 @@ class _Silent(EphemeralNsError):
 
 
 def _reason(key: Any, error: BaseException) -> str:
-    """Of kinds that may not be listed the server's words differ in nothing but the kind."""
+    """Of kinds that may not be listed, or that no server answers for, the words differ in nothing but the kind."""
     if isinstance(error, ApiError) and error.status == 403 and not isinstance(key, LogWish):
         return "this account has no right to list them"
-    return getattr(error, "summary", "") or repr(error)
+    summary = str(getattr(error, "summary", "")) or repr(error)
+    return summary if isinstance(key, LogWish) else _ASKED.sub("", summary)
 
 
 def _several(told: Sequence[str]) -> str:
@@ -263,6 +266,8 @@ def _told(key: Any) -> str:
 
 def _expected(key: Any, error: BaseException) -> bool:
     """A previous log that the node has thrown away by now is no news; neither is a kind that nobody serves."""
+    if key in _UNNAMED:
+        return True
     with contextlib.suppress(AttributeError):
         if isinstance(error, ApiError) and isinstance(key, LogWish):
             return key.previous and error.status in (_NO_PREVIOUS, 404)
