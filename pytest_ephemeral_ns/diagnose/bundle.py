@@ -46,11 +46,25 @@ class Bundle:
             name: relative to the bundle, with ``/``.
             text: what it contains; no secret.
         """
+        if not self.put(name, text):
+            size = len(text.encode("utf-8", "replace"))
+            self.left_out.append(f"{name}: {size} bytes have no room in the bundle")
+
+    def put(self, name: str, text: str) -> bool:
+        """Write a file as :meth:`write` does, and leave it to the caller to name what has no room.
+
+        Args:
+            name: relative to the bundle, with ``/``.
+            text: what it contains; no secret.
+
+        Returns:
+            Whether it is there.
+        """
         data = text.encode("utf-8", "replace")
         if len(data) > self._room:
-            self.left_out.append(f"{name}: {len(data)} bytes have no room in the bundle")
-            return
+            return False
         self._put(name, data)
+        return True
 
     def write_parts(self, name: str, parts: Iterable[str], share: float = 1.0) -> None:
         """Write a file from parts, as many of the first ones as there is room for.

@@ -44,23 +44,31 @@ def write_summary(into: Bundle, told: Diagnosis) -> None:
 def write_objects(
     into: Bundle, objects: Mapping[str, Sequence[Object]], names: Mapping[str, str], deadline: Deadline
 ) -> None:
-    """Write the objects as YAML, a file for each kind; those of Secrets come without their data."""
+    """Write the objects as YAML, a file for each kind; those of Secrets come without their data.
+
+    What there is little of comes first: the Deployment of a thousand pods says more than the last of them.
+    """
     room = int(into.room * _OBJECTS)
-    for kind, items in objects.items():
-        name = f"objects/{names.get(kind, kind.lower())}.yaml"
+    late: dict[str, int] = {}
+    for kind, items in sorted(objects.items(), key=lambda pair: len(pair[1])):
+        name = names.get(kind, kind.lower())
         before = into.room
         if items:
-            into.write_parts(name, _documents(name, items, into, deadline), share=room / max(1, into.room))
+            documents = _documents(name, items, late, deadline)
+            into.write_parts(f"objects/{name}.yaml", documents, share=room / max(1, into.room))
         room = max(0, room - (before - into.room))
+    if late:
+        told = ", ".join(f"{count} of {name}" for name, count in late.items())
+        into.left_out.append(f"objects/: {told} are not there, because the time was used up")
 
 
-def _documents(name: str, items: Sequence[Object], into: Bundle, deadline: Deadline) -> Iterator[str]:
+def _documents(name: str, items: Sequence[Object], late: dict[str, int], deadline: Deadline) -> Iterator[str]:
     import yaml
 
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
     for number, item in enumerate(items):
         if deadline.expired:
-            into.left_out.append(f"{name}: {len(items) - number} objects, because the time was used up")
+            late[name] = len(items) - number
             return
         text = yaml.dump(item, Dumper=dumper, sort_keys=False, allow_unicode=True, width=1000)
         yield f"---\n{text}" if number else text
@@ -160,6 +168,7 @@ def write_releases(into: Bundle, secrets: Sequence[Object], redactor: Redactor) 
 def write_logs(into: Bundle, wishes: Sequence[LogWish], reader: Reader, redactor: Redactor) -> None:
     """Write the logs of all containers, those in trouble first, until the time or the room is used up."""
     todo = list(dict.fromkeys(replace(wish, why="", trouble=True) for wish in wishes))
+    too_big = 0
     while todo and into.room > LOG_SIZE // 4 and not reader.deadline.expired:
         some, todo = todo[:_AT_ONCE], todo[_AT_ONCE:]
         found = reader.logs(some, tail=LINES, limit=LOG_SIZE)
@@ -168,7 +177,7 @@ def write_logs(into: Bundle, wishes: Sequence[LogWish], reader: Reader, redactor
                 todo.append(wish)
             elif text:
                 name = f"logs/{wish.pod}/{wish.container}{'.previous' if wish.previous else ''}.log"
-                into.write(name, redactor.clean(printable(text)))
-    if todo:
-        why = "the time" if reader.deadline.expired else "the room of the bundle"
-        into.left_out.append(f"logs of {len(todo)} containers: {why} was used up")
+                too_big += not into.put(name, redactor.clean(printable(text)))
+    if left := len(todo) + too_big:
+        why = "the time" if todo and reader.deadline.expired else "the room of the bundle"
+        into.left_out.append(f"logs of {left} containers: {why} was used up")
