@@ -6,7 +6,9 @@ PYTEST_DONT_REWRITE
 from __future__ import annotations
 
 import json
+import os
 import ssl
+import time
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -32,9 +34,10 @@ class Ask:
         options: more for httpx's ``build_request``: ``json``, ``data``, ``params``, ``content``, ``cookies``.
         require_https: whether every hop must be encrypted.
         follow_redirects: whether 3xx answers are followed.
-        verify: of httpx: ``True``, ``False``, a path of CA certificates, or an ``ssl.SSLContext``.
+        verify: of httpx: ``True``, ``False``, a file or folder of CA certificates, or an ``ssl.SSLContext``.
+        cert: a client certificate: a file, or (file, key file[, password]).
         max_body: bytes of a body that are read.
-        timeout: seconds for one request.
+        timeout: seconds for one request, with its redirects and its whole body.
     """
 
     url: str
@@ -44,6 +47,7 @@ class Ask:
     require_https: bool = False
     follow_redirects: bool = False
     verify: Any = True
+    cert: Any = None
     max_body: int = 1 << 20
     timeout: float = 10.0
 
@@ -84,21 +88,52 @@ def check(ask: Ask) -> None:
     try:
         url = httpx.URL(ask.url)
     except (httpx.InvalidURL, TypeError) as error:
-        raise UsageError(f"contract target {ask.url!r} is not a URL", evidence=[str(error)]) from error
+        raise UsageError("contract target is not a URL", evidence=[str(error)]) from error
     if url.scheme not in ("http", "https") or not url.host:
-        raise UsageError(f"contract target {ask.url!r} is not an http:// or https:// URL")
+        raise UsageError(f"contract target {shown(ask.url)!r} is not an http:// or https:// URL")
     if ask.require_https and url.scheme != "https":
-        raise UsageError(f"contract target {ask.url!r} is not encrypted, and require_https is set")
+        raise UsageError(f"contract target {shown(ask.url)!r} is not encrypted, and require_https is set")
+
+
+def shown(url: str) -> str:
+    """Return a URL for people: without its password.
+
+    Args:
+        url: a valid URL.
+
+    Example:
+        >>> shown("http://joe:geheim@shop.test/")
+        'http://joe:***@shop.test/'
+    """
+    import httpx
+
+    parsed = httpx.URL(url)
+    if not parsed.password:
+        return str(parsed)
+    return str(parsed.copy_with(username=parsed.username, password="***"))  # noqa: S106
 
 
 def client_options(ask: Ask) -> dict[str, Any]:
     """Return the arguments of an httpx client for this; a proxy from the environment is not for this machine itself."""
     import httpx
 
+    return {"verify": _tls(ask), "trust_env": httpx.URL(ask.url).host not in _LOOPBACK}
+
+
+def _tls(ask: Ask) -> ssl.SSLContext | bool:
+    """Return what httpx takes: it no longer likes paths, and with a context of ours no separate certificate."""
+    import httpx
+
     verify = ask.verify
-    if isinstance(verify, str):
-        verify = ssl.create_default_context(cafile=verify)
-    return {"verify": verify, "trust_env": httpx.URL(ask.url).host not in _LOOPBACK}
+    if isinstance(verify, (str, os.PathLike)):
+        path = os.fspath(verify)
+        folder = os.path.isdir(path)
+        verify = ssl.create_default_context(cafile=None if folder else path, capath=path if folder else None)
+    if ask.cert is None:
+        return verify  # type: ignore[no-any-return]
+    context = verify if isinstance(verify, ssl.SSLContext) else httpx.create_ssl_context(verify=verify)
+    context.load_cert_chain(*([ask.cert] if isinstance(ask.cert, (str, os.PathLike)) else ask.cert))
+    return context
 
 
 @contextmanager
@@ -131,20 +166,21 @@ def perform(client: httpx.Client, ask: Ask, timeout: float) -> Answer:
     Args:
         client: of httpx.
         ask: what to ask.
-        timeout: seconds for each step of each hop.
+        timeout: seconds for all of it; a body that is still coming then is cut.
 
     Raises:
         httpx.TransportError: no answer.
         UsageError: a redirect leads to an address that is not encrypted, though it must be.
     """
     request: httpx.Request | None = _first(client, ask, timeout)
+    end = time.monotonic() + timeout
     for _ in range(_HOPS):
         assert request is not None
         response = client.send(request, stream=True, follow_redirects=False)
         try:
             request = _next(response, ask)
             if request is None:
-                return _answer(response, _read(response.iter_bytes(), ask.max_body))
+                return _answer(response, _read(response.iter_bytes(), ask.max_body, end))
         finally:
             response.close()
     raise _too_many(ask)
@@ -153,20 +189,21 @@ def perform(client: httpx.Client, ask: Ask, timeout: float) -> Answer:
 async def perform_async(client: httpx.AsyncClient, ask: Ask, timeout: float) -> Answer:
     """The asynchronous twin of :func:`perform`."""
     request: httpx.Request | None = _first(client, ask, timeout)
+    end = time.monotonic() + timeout
     for _ in range(_HOPS):
         assert request is not None
         response = await client.send(request, stream=True, follow_redirects=False)
         try:
             request = _next(response, ask)
             if request is None:
-                return _answer(response, await _read_async(response.aiter_bytes(), ask.max_body))
+                return _answer(response, await _read_async(response.aiter_bytes(), ask.max_body, end))
         finally:
             await response.aclose()
     raise _too_many(ask)
 
 
 def _too_many(ask: Ask) -> UsageError:
-    return UsageError(f"contract target {ask.url!r} redirects more than {_HOPS} times")
+    return UsageError(f"contract target {shown(ask.url)!r} redirects more than {_HOPS} times")
 
 
 def _first(client: httpx.Client | httpx.AsyncClient, ask: Ask, timeout: float) -> httpx.Request:
@@ -179,25 +216,25 @@ def _next(response: httpx.Response, ask: Ask) -> httpx.Request | None:
     following = response.next_request
     if ask.require_https and following.url.scheme != "https":
         raise UsageError(
-            f"contract target {ask.url!r} redirects to {following.url.copy_with(query=None)}, not encrypted"
+            f"contract target {shown(ask.url)!r} redirects to {following.url.copy_with(query=None)}, not encrypted"
         )
     return following
 
 
-def _read(parts: Iterator[bytes], limit: int) -> tuple[bytes, bool]:
+def _read(parts: Iterator[bytes], limit: int, end: float) -> tuple[bytes, bool]:
     found = b""
     for part in parts:
         found += part
-        if len(found) > limit:
+        if len(found) > limit or time.monotonic() > end:
             return found[:limit], True
     return found, False
 
 
-async def _read_async(parts: AsyncIterator[bytes], limit: int) -> tuple[bytes, bool]:
+async def _read_async(parts: AsyncIterator[bytes], limit: int, end: float) -> tuple[bytes, bool]:
     found = b""
     async for part in parts:
         found += part
-        if len(found) > limit:
+        if len(found) > limit or time.monotonic() > end:
             return found[:limit], True
     return found, False
 

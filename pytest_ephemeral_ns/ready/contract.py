@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pytest_ephemeral_ns.deadline import Deadline
+from pytest_ephemeral_ns.errors import UsageError
 from pytest_ephemeral_ns.ready import asking
 from pytest_ephemeral_ns.ready.history import redactor_of
 from pytest_ephemeral_ns.ready.judgement import CORRELATION_HEADER, Contract, NotYet
@@ -66,8 +67,9 @@ def wait_for_contract(
         jitter: by which part of itself the interval varies, 0 to 1.
         layer: named in the errors.
         **request: ``method``, ``json``, ``data``, ``content``, ``params``, ``cookies`` as in httpx;
-            ``follow_redirects`` (False), ``verify`` (True; a path or an SSLContext), ``max_body`` (bytes, 1 MiB),
-            ``request_timeout`` (seconds for one request, 10).
+            ``follow_redirects`` (False), ``verify`` (True; a file or folder of CA certificates, or an SSLContext),
+            ``cert`` (a client certificate: a file, or (file, key file[, password])), ``max_body`` (bytes, 1 MiB),
+            ``request_timeout`` (seconds for one request with its whole body, 10).
 
     Returns:
         The last body, or what the callable returned.
@@ -85,7 +87,7 @@ def wait_for_contract(
 
     contract, ask = _prepare(
         target, until, fail_when, timeout, interval, headers, correlation_id, consecutive, require_https, retry_on,
-        secrets, jitter, layer, request,
+        secrets, jitter, layer, client, request,
     )  # fmt: skip
     try:
         if ask is None:
@@ -151,7 +153,7 @@ async def await_contract(
 
     contract, ask = _prepare(
         target, until, fail_when, timeout, interval, headers, correlation_id, consecutive, require_https, retry_on,
-        secrets, jitter, layer, request,
+        secrets, jitter, layer, client, request,
     )  # fmt: skip
     retrying = tenacity.AsyncRetrying(**contract.retrying())
     try:
@@ -212,48 +214,74 @@ def _prepare(
     secrets: Collection[str],
     jitter: float,
     layer: str,
+    client: Any,
     request: Mapping[str, Any],
 ) -> tuple[Contract, asking.Ask | None]:
     given = dict(headers or {})
-    redactor = redactor_of([*secrets, *_credentials(given)])
     deadline = timeout if isinstance(timeout, Deadline) else Deadline.after(timeout)
+    redactor = redactor_of([*secrets, *_credentials(given, request), *_password(target)])
     options = (until, fail_when, deadline, interval, jitter, consecutive, retry_on, redactor)
+    ask = _asking(target, given, correlation_id, require_https, request)
     if callable(target):
+        _refuse_request({"headers": headers, "require_https": require_https or None, "client": client, **request})
         name = getattr(target, "__qualname__", None) or repr(target)
         return Contract(f"{layer} {name}", *options, correlation_id or "", layer), None
-    correlation = correlation_id or given.get(CORRELATION_HEADER) or randomness.token_hex(8)
-    ask = _asking(str(target), {**given, CORRELATION_HEADER: correlation}, require_https, request)
+    if client is not None and (both := sorted({"verify", "cert"} & set(request))):
+        raise UsageError(f"wait_for_contract: {both[0]}= and client= exclude each other: the client has its own TLS")
     asking.check(ask)
-    shown = redactor.clean(_without_password(ask.url))
-    command = f"curl -i -H '{CORRELATION_HEADER}: {correlation}' {shlex.quote(shown)}"
+    correlation, shown = ask.headers[CORRELATION_HEADER], redactor.clean(asking.shown(ask.url))
+    method = "" if ask.method == "GET" else f"-X {shlex.quote(ask.method)} "
+    command = f"curl -i {method}-H '{CORRELATION_HEADER}: {correlation}' {shlex.quote(shown)}"
     return Contract(f"{layer} {ask.method} {shown}", *options, correlation, layer, command), ask
 
 
-def _asking(url: str, headers: Mapping[str, str], require_https: bool, request: Mapping[str, Any]) -> asking.Ask:
+def _asking(
+    target: Any, headers: Mapping[str, str], correlation_id: str | None, require_https: bool, request: Mapping[str, Any]
+) -> asking.Ask:
     left = dict(request)
     known = {
         "method": str(left.pop("method", "GET")).upper(),
         "follow_redirects": bool(left.pop("follow_redirects", False)),
         "verify": left.pop("verify", True),
+        "cert": left.pop("cert", None),
         "max_body": int(left.pop("max_body", asking.Ask.max_body)),
         "timeout": float(left.pop("request_timeout", asking.Ask.timeout)),
     }
     unknown = set(left) - {"json", "data", "content", "params", "cookies", "files"}
     if unknown:
         raise TypeError(f"wait_for_contract() got an unexpected keyword argument {sorted(unknown)[0]!r}")
-    return asking.Ask(url=url, headers=headers, options=left, require_https=require_https, **known)
+    own = [value for name, value in headers.items() if name.lower() == CORRELATION_HEADER.lower()]
+    sent = {name: value for name, value in headers.items() if name.lower() != CORRELATION_HEADER.lower()}
+    sent[CORRELATION_HEADER] = correlation_id or next(iter(own), "") or randomness.token_hex(8)
+    if not sent[CORRELATION_HEADER].isprintable() or "'" in sent[CORRELATION_HEADER]:
+        raise UsageError(f"correlation_id={sent[CORRELATION_HEADER]!r} cannot be sent as a header")
+    return asking.Ask(url=str(target), headers=sent, options=left, require_https=require_https, **known)
 
 
-def _credentials(headers: Mapping[str, str]) -> list[str]:
+def _refuse_request(given: Mapping[str, Any]) -> None:
+    """Say what would be ignored: a callable sends what it likes itself."""
+    for name, value in given.items():
+        if value is not None:
+            raise UsageError(f"wait_for_contract: {name}= is for a URL; a callable asks by itself")
+
+
+def _credentials(headers: Mapping[str, str], request: Mapping[str, Any]) -> list[str]:
     found: list[str] = []
     for name, value in headers.items():
         if name.lower() in _CREDENTIALS:
             found += [value, value.rpartition(" ")[2]]
-    return found
+    cookies = request.get("cookies")
+    return found + [str(value) for value in dict(cookies or {}).values()]
 
 
-def _without_password(url: str) -> str:
-    import httpx
+def _password(target: Any) -> list[str]:
+    """Return the password of a URL, as it is written and as it is meant."""
+    from urllib.parse import unquote, urlsplit
 
-    parsed = httpx.URL(url)
-    return str(parsed.copy_with(password="***")) if parsed.password else str(parsed)  # noqa: S106
+    if not isinstance(target, str):
+        return []
+    try:
+        written = urlsplit(target).password or ""
+    except ValueError:  # no URL: asking.check() says so
+        return []
+    return [value for value in dict.fromkeys((written, unquote(written))) if value]

@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -13,8 +14,11 @@ import httpx
 import pytest
 
 import pytest_ephemeral_ns
+from pytest_ephemeral_ns.deadline import Deadline
 from pytest_ephemeral_ns.errors import NeverReady, UsageError, WaitFailed, WaitTimeout
-from pytest_ephemeral_ns.ready import await_contract, wait_for_contract
+from pytest_ephemeral_ns.ready import asking, await_contract, wait_for_contract
+from pytest_ephemeral_ns.ready.history import redactor_of
+from pytest_ephemeral_ns.ready.judgement import Contract
 
 Reply = tuple[int, Any] | tuple[int, Any, dict[str, str]]
 
@@ -126,9 +130,31 @@ def test_which_errors_wait_is_a_choice(partner: Partner) -> None:
 
 
 def test_a_server_that_asks_for_patience_gets_it(partner: Partner) -> None:
-    partner.replies = [(503, b"", {"Retry-After": "1"}), CONFIRMED]
-    assert wait(partner.url, timeout=0.2, interval=0.01)["id"] == 7
-    assert len(partner.requests) == 2  # the pause was cut to what was left, and the last look still taken
+    partner.replies = [(503, b"", {"Retry-After": "3600"}), CONFIRMED]
+    assert wait(partner.url, timeout=looks(2))["id"] == 7  # the pause was cut to what was left
+    contract = contract_of(jitter=0.0)
+    for seconds, pause in (("30", 30.0), ("1", 4.0), ("soon", 4.0)):
+        answer = httpx.Response(
+            503, headers={"Retry-After": seconds}, request=httpx.Request("GET", "http://shop.test/")
+        )
+        with pytest.raises(WaitFailed):
+            contract.judge_answer(asking._answer(answer, (b"", False)))
+        assert contract.retrying()["wait"](None) == pause
+
+
+def looks(count: int) -> Deadline:
+    """Return a deadline after so many looks, whatever time each takes on a busy machine."""
+    left = iter([False] * (count - 1))
+
+    class Looks(Deadline):
+        @property
+        def expired(self) -> bool:
+            return next(left, True)
+
+        def sooner(self, seconds: float) -> float:
+            return seconds if seconds <= 60 else 0.01
+
+    return Looks.after(600)
 
 
 def test_nobody_listens_yet() -> None:
@@ -143,8 +169,8 @@ def test_nobody_listens_yet() -> None:
 
 def test_the_timeout_names_what_was_seen_last(partner: Partner) -> None:
     partner.replies = [MISSING, PENDING]
-    with pytest.raises(WaitTimeout, match=r'did not hold within 0\.2s; last: 200: {"status": "pending"}'):
-        wait(partner.url, timeout=0.2)
+    with pytest.raises(WaitTimeout, match=r'did not hold within 10m; last: 200: {"status": "pending"}'):
+        wait(partner.url, timeout=looks(2))
 
 
 def test_consecutive_looks_begin_again_when_one_fails(partner: Partner) -> None:
@@ -252,6 +278,65 @@ def test_headers_method_and_body_are_sent_with_a_correlation_id(partner: Partner
     assert len(headers["X-Correlation-ID"]) == 16
 
 
+@pytest.mark.parametrize("how", [{"correlation_id": "abc-1"}, {"headers": {"x-correlation-id": "abc-1"}}, {}])
+def test_the_correlation_id_that_is_sent_is_printed(partner: Partner, how: dict[str, Any]) -> None:
+    partner.replies = [(409, b"")]
+    with pytest.raises(WaitFailed) as caught:
+        wait(partner.url, method="post", **how)
+    (sent,) = (value for name, value in partner.requests[0][2].items() if name.lower() == "x-correlation-id")
+    assert sent == ("abc-1" if how else sent)
+    assert f"X-Correlation-ID: {sent}" in caught.value.evidence
+    assert str(caught.value.command).startswith(f"curl -i -X POST -H 'X-Correlation-ID: {sent}' http://127.0.0.1")
+
+
+@pytest.mark.parametrize("more", [{"correlation_id": "a\nb"}, {"correlation_id": "a'b"}])
+def test_a_correlation_id_that_is_no_header(more: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="cannot be sent"):
+        wait("http://127.0.0.1:1/", **more)
+
+
+@pytest.mark.parametrize(
+    "more", [{"headers": {"X-Shop": "1"}}, {"require_https": True}, {"verify": False}, {"follow_redirects": True}]
+)
+def test_what_a_callable_would_ignore_is_said(more: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=f"{next(iter(more))}= is for a URL"):
+        wait(lambda: CONFIRMED[1], **more)
+
+
+def test_an_unknown_argument_with_a_callable_is_a_type_error() -> None:
+    with pytest.raises(TypeError, match="'timout'"):
+        wait(lambda: CONFIRMED[1], timout=3)
+
+
+def test_the_pause_varies_by_the_jitter_alone() -> None:
+    pauses = {jitter: [contract_of(jitter).retrying()["wait"](None) for _ in range(200)] for jitter in (0.0, 0.5)}
+    assert set(pauses[0.0]) == {4.0}
+    assert all(2.0 <= pause <= 6.0 for pause in pauses[0.5])
+    assert len(set(pauses[0.5])) > 100
+
+
+def contract_of(jitter: float) -> Contract:
+    return Contract("it", bool, None, Deadline.after(600), 4.0, jitter, 1, [], redactor_of([]))
+
+
+def test_a_body_that_never_ends_does_not_outlast_the_wait() -> None:
+    """A stream of events: each part comes in time, the whole never."""
+
+    class Endless(httpx.SyncByteStream):
+        def __iter__(self) -> Iterator[bytes]:
+            while True:
+                yield b"."
+
+    transport = httpx.MockTransport(lambda request: httpx.Response(200, stream=Endless()))
+    with httpx.Client(transport=transport) as client, pytest.raises(WaitTimeout, match=r"200: \.+"):
+        wait("http://shop.test/", client=client, timeout=0.1, max_body=1 << 40)
+
+
+def test_a_client_has_its_own_encryption() -> None:
+    with httpx.Client() as client, pytest.raises(UsageError, match="verify= and client= exclude each other"):
+        wait("https://shop.test/", client=client, verify=False)
+
+
 def test_secrets_are_nowhere_in_the_error(partner: Partner) -> None:
     secret, token = 'hunt"er/22', "tok-4711-tok"
     partner.replies = [(401, {"detail": f"{secret} and {token} are wrong"})]
@@ -268,6 +353,21 @@ def test_a_password_in_the_url_is_not_printed(partner: Partner) -> None:
     with pytest.raises(WaitFailed) as caught:
         wait(partner.url.replace("http://", "http://joe:geheim@"))
     assert "geheim" not in str(caught.value)
+    partner.replies = [(302, b"", {"Location": "/there"})]
+    with pytest.raises(WaitFailed, match="more than 10 times") as caught:
+        wait(partner.url.replace("http://", "http://joe:geheim@"), follow_redirects=True)
+    assert "geheim" not in str(caught.value)
+    with pytest.raises(UsageError, match=r"joe:\*\*\*@") as refused:
+        wait("http://joe:geheim@shop.test/", require_https=True)
+    assert "geheim" not in str(refused.value)
+
+
+def test_a_cookie_is_not_printed(partner: Partner) -> None:
+    partner.replies = [(401, b"no session c00kie-4711")]
+    with pytest.raises(WaitFailed) as caught:
+        wait(partner.url, cookies={"session": "c00kie-4711"})
+    assert "c00kie-4711" in partner.requests[0][2]["Cookie"]
+    assert "c00kie-4711" not in str(caught.value)
 
 
 def test_large_bodies_are_cut(partner: Partner) -> None:
@@ -279,7 +379,7 @@ def test_large_bodies_are_cut(partner: Partner) -> None:
         return isinstance(body, dict)
 
     with pytest.raises(WaitTimeout) as caught:
-        wait(partner.url, until=lambda body: check(body) and False, timeout=0.3)
+        wait(partner.url, until=lambda body: check(body) and False, timeout=looks(1))
     assert lengths[0] == 1 << 20
     assert len(str(caught.value)) < 3000
 
@@ -348,6 +448,21 @@ def test_a_certificate_that_is_not_trusted_fails_at_once(tls_url: str, ca_file: 
     assert wait(tls_url, verify=False, require_https=True)["id"] == 7
 
 
+def test_a_server_that_wants_a_certificate_of_its_client_gets_it(
+    authority: Any, partner: Partner, ca_file: str, tmp_path: Any
+) -> None:
+    import ssl
+
+    partner.replies = [CONFIRMED]
+    mine = tmp_path / "mine.pem"
+    authority.issue_cert("client.test").private_key_and_cert_chain_pem.write_to_path(str(mine))
+    with served_with_tls(authority, partner, ssl.CERT_REQUIRED) as url:
+        assert wait(url, verify=ca_file, cert=str(mine))["id"] == 7
+        assert wait(url, verify=ssl.create_default_context(cafile=ca_file), cert=(mine, mine))["id"] == 7
+        with pytest.raises(WaitTimeout):
+            wait(url, verify=ca_file, timeout=0.1)
+
+
 @pytest.fixture(scope="module")
 def authority() -> Any:
     import trustme
@@ -367,7 +482,17 @@ def tls_url(authority: Any, partner: Partner) -> Iterator[str]:
     import ssl
 
     partner.replies = [CONFIRMED]
+    with served_with_tls(authority, partner, ssl.CERT_NONE) as url:
+        yield url
+
+
+@contextmanager
+def served_with_tls(authority: Any, partner: Partner, clients: Any) -> Iterator[str]:
+    import ssl
+
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.verify_mode = clients
+    authority.configure_trust(context)
     authority.issue_cert("localhost").configure_cert(context)
     handler = partner.server.RequestHandlerClass
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
