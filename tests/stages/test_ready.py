@@ -719,6 +719,75 @@ def test_a_quota_that_forbids_every_pod(place: Place) -> None:
 
 
 @pytest.mark.cluster
+def test_a_dead_admission_webhook(place: Place) -> None:
+    name, client = f"dead-{place.name}", {"service": {"namespace": place.name, "name": "nobody", "path": "/"}}
+    pods = [{"apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"], "operations": ["CREATE"]}]
+    hook = {
+        "name": "dead.example.com",
+        "clientConfig": client,
+        "rules": pods,
+        "failurePolicy": "Fail",
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": place.name}},
+        "sideEffects": "None",
+        "admissionReviewVersions": ["v1"],
+        "timeoutSeconds": 2,
+    }
+    group = "admissionregistration.k8s.io/v1"
+    kind = "ValidatingWebhookConfiguration"
+    place.apply({"apiVersion": group, "kind": kind, "metadata": {"name": name}, "webhooks": [hook]})
+    try:
+        refused_once(place)
+        (ref,) = place.apply(workload())
+        with pytest.raises(WaitFailed) as caught:
+            place.wait(ref, graces=Graces(webhook=0.0))
+    finally:
+        place.api.delete(f"/apis/{group}/{kind.lower()}s/{name}")
+    assert "WebhookUnavailable" in caught.value.summary
+    assert 'failed calling webhook "dead.example.com"' in caught.value.summary
+    assert 'service "nobody" not found' in caught.value.summary
+
+
+def refused_once(place: Place) -> None:
+    """Return when the API server has learned of the webhook: it does so a moment after the object is there."""
+    pod = {"apiVersion": "v1", "kind": "Pod", "spec": {"containers": [{"name": "app", "image": "app:1"}]}}
+    deadline = Deadline.after(30)
+    place.wait(Ref("v1", "ServiceAccount", "default"))
+    for number in range(1000):
+        try:
+            place.api.create(f"/api/v1/namespaces/{place.name}/pods", {**pod, "metadata": {"name": f"probe-{number}"}})
+        except ApiError as error:
+            assert "dead.example.com" in str(error)  # noqa: PT017
+            return
+        assert not deadline.expired, "the webhook is not called"
+
+
+@pytest.mark.cluster
+def test_a_dead_api_service(place: Place) -> None:
+    group = f"g{secrets.token_hex(3)}.example.com"
+    service = {
+        "apiVersion": "apiregistration.k8s.io/v1",
+        "kind": "APIService",
+        "metadata": {"name": f"v1.{group}"},
+        "spec": {
+            "group": group,
+            "version": "v1",
+            "service": {"namespace": place.name, "name": "nobody"},
+            "groupPriorityMinimum": 100,
+            "versionPriority": 100,
+        },
+    }
+    (ref,) = place.apply(service)
+    try:
+        with pytest.raises(WaitFailed) as caught:
+            place.wait(ref, graces=Graces(api_service=0.0))
+    finally:
+        place.api.delete(f"/apis/apiregistration.k8s.io/v1/apiservices/v1.{group}")
+    assert f"APIService/v1.{group}" in caught.value.summary
+    assert "ServiceNotFound" in caught.value.summary
+    assert "nobody" in caught.value.summary
+
+
+@pytest.mark.cluster
 def test_rights_in_the_namespace_alone_are_enough(place: Place) -> None:
     from dataclasses import replace
 
