@@ -11,6 +11,7 @@ import sys
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,6 +30,8 @@ class WholeRun:
     terminal: str
     junit: dict[str, str]
     html: str
+    report: str
+    data: dict[str, Any]
     argv: set[str] = field(default_factory=set)
 
     def section(self, test: str) -> str:
@@ -44,6 +47,19 @@ class WholeRun:
         tests = json.loads(html.unescape(found[1]))["tests"]
         [name] = [name for name in tests if name.endswith(f"::test_{test}")]
         return html.unescape("\n".join(row["log"] for row in tests[name]))
+
+    def failure(self, test: str) -> str:
+        """Return what our own page shows of one test, as it is in the file: escaped."""
+        name = f'<span class="id">test_ways.py::test_{test}</span>'
+        [found] = [part for part in self.report.split('<details class="failure bad"')[1:] if name in part]
+        return found.partition("</section>")[0]
+
+    def told(self, test: str) -> str:
+        """Return what our own report has of one test as data: its errors, and the stories of its namespaces."""
+        [found] = [item for item in self.data["tests"] if item["id"].endswith(f"::test_{test}")]
+        errors = "\n".join(problem["text"] for problem in found["problems"])
+        stories = "\n".join(story["text"] for problem in found["problems"] for story in problem["stories"])
+        return f"{errors.replace('ephemeral-ns: ', '')}\nephemeral-ns: {stories}"
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +80,7 @@ def whole_run(node_cluster, tmp_path_factory: pytest.TempPathFactory) -> WholeRu
     )
     options = ["--ephemeral-ns", "--ephemeral-ns-cluster=current", "--ephemeral-ns-scope=function", "-n2", "-v"]
     places = ["--junitxml=out/junit.xml", "-o", "junit_logging=all", *pages]
+    places += ["--ephemeral-ns-report=out/report.html", "--ephemeral-ns-report=out/report.json"]
     with canary.watched_arguments() as argv:
         done = subprocess.run(
             [NEIGHBOURS_PYTHON if beside else sys.executable, "-m", "pytest", "-pno:cacheprovider", *options, *places],
@@ -83,7 +100,10 @@ def whole_run(node_cluster, tmp_path_factory: pytest.TempPathFactory) -> WholeRu
     cases = ET.parse(project / "out" / "junit.xml").iter("testcase")
     junit = {str(case.get("name")): "\n".join(map(str, case.itertext())) for case in cases}
     page = project / "out" / "page.html"
-    return WholeRun(project, done.stdout + done.stderr, junit, page.read_text() if page.exists() else "", argv)
+    shown = page.read_text() if page.exists() else ""
+    report = (project / "out" / "report.html").read_text()
+    data = json.loads((project / "out" / "report.json").read_text())
+    return WholeRun(project, done.stdout + done.stderr, junit, shown, report, data, argv)
 
 
 def test_every_test_fails_and_the_run_goes_on(whole_run: WholeRun) -> None:
@@ -93,7 +113,11 @@ def test_every_test_fails_and_the_run_goes_on(whole_run: WholeRun) -> None:
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
 def test_the_words_of_the_cause(whole_run: WholeRun, way) -> None:
-    places = {"terminal": whole_run.section(way.name), "junit": whole_run.junit[f"test_{way.name}"]}
+    places = {
+        "terminal": whole_run.section(way.name),
+        "junit": whole_run.junit[f"test_{way.name}"],
+        "report.json": whole_run.told(way.name),
+    }
     if whole_run.html:
         places["html"] = whole_run.page(way.name)
     missing = {name: [word for word in way.words if word not in text] for name, text in places.items()}
@@ -102,6 +126,8 @@ def test_the_words_of_the_cause(whole_run: WholeRun, way) -> None:
         # Not only the error says it: the cluster's side of the story does.
         story = text.partition("ephemeral-ns: ")[2]
         assert [word for word in way.words if word not in story and word != "500"] == []
+    page = whole_run.failure(way.name).partition("<h3>What the cluster did in ")[2]
+    assert [word for word in way.words if html.escape(word) not in page and word != "500"] == []
 
 
 def test_no_secret_in_any_place(whole_run: WholeRun) -> None:
