@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -236,6 +236,14 @@ def test_a_volume_whose_secret_does_not_exist(place: Place) -> None:
     error = place.fails(deployment(f"{SLEEPS}, volumeMounts: [{{name: tls, mountPath: /tls}}]", pod=pod))
     assert "FailedMount" in error.summary
     assert 'secret "tls" not found' in error.summary
+
+
+def test_a_volume_of_the_wrong_type(place: Place) -> None:
+    pod = "volumes: [{name: data, hostPath: {path: /etc/passwd, type: Directory}}]"
+    text = deployment(f"{SLEEPS}, volumeMounts: [{{name: data, mountPath: /data}}]", pod=pod)
+    error = place.fails(text, graces=replace(QUICK, mount=1.0))
+    assert "FailedMount" in error.summary
+    assert "hostPath type check failed: /etc/passwd is not a directory" in error.summary
 
 
 QUOTA = """
