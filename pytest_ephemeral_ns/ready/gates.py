@@ -21,7 +21,6 @@ from pytest_ephemeral_ns.ready.reach import wait_for_http, wait_for_tcp
 from pytest_ephemeral_ns.rules.gates import Gate, parse_gate
 from pytest_ephemeral_ns.rules.graces import Graces
 from pytest_ephemeral_ns.rules.objects import Ref
-from pytest_ephemeral_ns.rules.status import Verdict
 
 if TYPE_CHECKING:
     from pytest_ephemeral_ns.kube.api import Api
@@ -99,7 +98,7 @@ class _Passing:
         self._on_progress(called)
         lookout = self._lookout(called)
         try:
-            self._wait(gate, called, lookout)
+            self._wait(gate, lookout)
         except NotReady as error:
             error.evidence = (f"waited for: {called}", *lookout.lines(), *error.evidence)
             raise
@@ -117,9 +116,9 @@ class _Passing:
             lambda seen: self._on_progress(f"{called}: {shorten(seen, 80)}"),
         )
 
-    def _wait(self, gate: Gate, called: str, lookout: Lookout) -> None:
+    def _wait(self, gate: Gate, lookout: Lookout) -> None:
         if gate.kind == "job":
-            self._wait_for_job(gate.target, called)
+            self._wait_for_job(gate.target, lookout)
         elif gate.kind == "log":
             wait_for_log(
                 self._api,
@@ -144,24 +143,19 @@ class _Passing:
                 lookout=lookout,
             )
 
-    def _wait_for_job(self, name: str, called: str) -> None:
+    def _wait_for_job(self, name: str, lookout: Lookout) -> None:
         """The objects below only must not fail meanwhile: a rollout that the Job sets off is no reason to wait."""
         known = [ref for ref in self._below if ref.kind == "Job" and ref.name == name]
-        job = known[0] if known else Ref("batch/v1", "Job", name, self._namespace)
-
-        def only_the_job(ref: Ref, found: Verdict) -> Verdict:
-            return complete(ref, found) if ref == job else found if found.failed else Verdict("ready", found.reason)
-
         wait_ready(
             self._api,
             self._watcher,
             self._namespace,
-            [job, *(ref for ref in self._below if ref != job)],
+            known or [Ref("batch/v1", "Job", name, self._namespace)],
             deadline=self._deadline,
             graces=self._graces,
-            on_progress=lambda line: self._on_progress(f"{called}: {line}"),
+            on_progress=lookout.look,  # when something changes, and every second
             discovery=self._discovery,
             secrets=self._secrets,
             layer=LAYER,
-            refine=only_the_job,
+            refine=complete,
         )
