@@ -74,8 +74,11 @@ def _needed(item: Field[Any]) -> bool:
 
 
 def process(data: Any) -> ProcessId | None:
-    """Return the process that a state file names; ``None`` if it does not say number and start."""
-    if not isinstance(data, Mapping) or not data.get("pid") or not data.get("start"):
+    """Return the process that a state file names; ``None`` if it does not say number and start.
+
+    An empty start is said too: it is that of a process which was gone already, and is never alive.
+    """
+    if not isinstance(data, Mapping) or not data.get("pid") or data.get("start") is None:
         return None
     return ProcessId(int(data["pid"]), str(data["start"]))
 
