@@ -30,6 +30,7 @@ PAUSE = "localhost/pytest-ephemeral-ns/pause:1"
 COREDNS = "registry.k8s.io/coredns/coredns:v1.13.1"
 JANITOR = "localhost/pytest-ephemeral-ns/janitor:dev"
 NODE_IMAGES = (PAUSE, COREDNS)
+USUAL = (*NODE_IMAGES, BUSYBOX, PODINFO)  # the janitor's has 200 MB, and only who runs it in a cluster needs it
 PODINFO_MODULE = "github.com/stefanprodan/podinfo@v1.8.1-0.20250910200901-e86405a8674e"
 
 # Ends at once on SIGTERM, and reaps what the containers of a pod with a shared process namespace leave behind.
@@ -128,12 +129,12 @@ RECIPES = {
 
 
 def ensure_images(
-    names: Sequence[str] = tuple(RECIPES), progress: Progress = lambda _: None, *, bin_dir: Path | None = None
+    names: Sequence[str] = USUAL, progress: Progress = lambda _: None, *, bin_dir: Path | None = None
 ) -> list[Path]:
     """Make the archives that are missing or older than what they are made from.
 
     Args:
-        names: which images, by name and tag; all that are known by default.
+        names: which images, by name and tag; by default all but the janitor's.
         progress: told one line per image.
         bin_dir: where the programs are; fetched or built if it is not given.
 
@@ -198,11 +199,11 @@ def _fingerprint(recipe: Recipe, files: Sequence[File]) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Make the images that are named on the command line, or all."""
+    """Make the images that are named on the command line, or the usual ones."""
     from pytest_ephemeral_ns.errors import EphemeralNsError
 
     try:
-        archives = ensure_images(arguments or tuple(RECIPES), lambda line: print(line, flush=True))  # noqa: T201
+        archives = ensure_images(arguments or USUAL, lambda line: print(line, flush=True))  # noqa: T201
     except EphemeralNsError as error:
         print(error, file=sys.stderr)  # noqa: T201
         return 1
