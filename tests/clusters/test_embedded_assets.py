@@ -291,10 +291,12 @@ class TestDownload:
         with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
             eventually(lambda: any(p.stat().st_size for p in cache.glob("downloads/*.partial")))
             process.send_signal(signal.SIGKILL)
+        (partial,) = cache.glob("downloads/*.partial")
+        arrived = partial.stat().st_size
         server.delay = 0.0
         server.requests.clear()
         assert (ensure(["kubectl"]) / "kubectl").read_bytes() == PROGRAM
-        assert server.gets("/kubectl") == ["bytes=1500000-"]
+        assert server.gets("/kubectl") == [f"bytes={arrived}-"]
 
 
 class TestGo:

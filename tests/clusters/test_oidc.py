@@ -23,7 +23,8 @@ from pytest_ephemeral_ns.connection import Connection
 from pytest_ephemeral_ns.errors import ClusterError, UsageError
 from tests.clusters.kubeconfigs import encode, jwt, kubeconfig, write
 
-OLD, NEW = jwt(exp=time.time() - 60), jwt(exp=time.time() + 3600)
+GOOD_UNTIL = time.time() + 86_400  # the run of all tests takes its time
+OLD, NEW = jwt(exp=time.time() - 60), jwt(exp=GOOD_UNTIL)
 
 
 class Provider:
@@ -100,7 +101,7 @@ def connected(provider: Provider, tmp_path: Path) -> Callable[..., Connection]:
 def test_a_token_that_is_still_good_is_used(connected: Callable[..., Connection], provider: Provider) -> None:
     connection = connected(**{"id-token": NEW})
     assert (connection.token, connection.refreshable, provider.asked) == (NEW, True, [])
-    assert connection.expires_at == pytest.approx(time.time() + 3600, abs=120)
+    assert connection.expires_at == pytest.approx(GOOD_UNTIL, abs=120)
 
 
 def test_a_new_token_is_got_and_written_back(
