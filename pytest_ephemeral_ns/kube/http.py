@@ -17,7 +17,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import httpx
+from pytest_ephemeral_ns.kube.lean import without_command_line
+
+with without_command_line():
+    import httpx
 
 from pytest_ephemeral_ns.errors import UsageError
 from pytest_ephemeral_ns.kube.tls import client_context
