@@ -7,16 +7,16 @@ PYTEST_DONT_REWRITE
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from pytest_ephemeral_ns.deploy import Tracked, find_outside, remove_cluster_scoped
 from pytest_ephemeral_ns.errors import ApiError, EphemeralNsError
 from pytest_ephemeral_ns.rules.naming import RUN
 from pytest_ephemeral_ns.rules.objects import Ref
 
 if TYPE_CHECKING:
+    from pytest_ephemeral_ns.deploy import Tracked
     from pytest_ephemeral_ns.kube.api import Api
     from pytest_ephemeral_ns.reap import Found
     from pytest_ephemeral_ns.run import Run
@@ -43,8 +43,10 @@ def noter(run: Run) -> Callable[[Tracked | None], None]:
     return note
 
 
-def _noted(run: Run) -> list[Tracked]:
-    return [Tracked(**{**told, "ref": Ref(**told["ref"])}) for told in run.read_all(NOTED)]
+def _things(notes: Iterable[dict[str, Any]]) -> list[Tracked]:
+    from pytest_ephemeral_ns.deploy import Tracked
+
+    return [Tracked(**{**told, "ref": Ref(**told["ref"])}) for told in notes]
 
 
 def remove_outside(run: Run, namespace: str) -> list[str]:
@@ -59,8 +61,13 @@ def remove_outside(run: Run, namespace: str) -> list[str]:
     Returns:
         One sentence for everything that could not be removed, with the command that removes it.
     """
-    mine = [thing for thing in _noted(run) if thing.home == namespace]
-    problems = remove_cluster_scoped(run.api, mine, namespace) if mine else []
+    notes = run.read_all(NOTED)
+    mine = [thing for thing in _things(notes) if thing.home == namespace] if notes else []
+    if not mine:
+        return []
+    from pytest_ephemeral_ns.deploy import remove_cluster_scoped
+
+    problems = remove_cluster_scoped(run.api, mine, namespace)
     for thing in mine:
         run.forget(f"{NOTED}/{thing.ref.uid}")
     return problems
@@ -78,12 +85,15 @@ def remove_rest(run: Run, kept: Collection[str]) -> list[str]:
     """
     if run.read(BEGAN) is None:
         return []
+    from pytest_ephemeral_ns.deploy import remove_cluster_scoped
+
     # The ledger knows what may not be listed; the labels know what was made just before a process was killed.
-    things = {thing.ref.uid: thing for thing in (*_found(run), *_noted(run)) if thing.home not in kept}
+    things = {thing.ref.uid: thing for thing in (*_found(run), *_things(run.read_all(NOTED))) if thing.home not in kept}
     return remove_cluster_scoped(run.api, things.values())
 
 
 def _found(run: Run, *, going: bool = True) -> list[Tracked]:
+    from pytest_ephemeral_ns.deploy import find_outside
     from pytest_ephemeral_ns.kube.discovery import Discovery
 
     return find_outside(run.api, Discovery(run.api), run=run.seat.run_id, going=going)
@@ -146,6 +156,7 @@ def remove_of(api: Api, deleted: Collection[Found]) -> list[str]:
     """
     if not deleted:
         return []
+    from pytest_ephemeral_ns.deploy import find_outside, remove_cluster_scoped
     from pytest_ephemeral_ns.kube.discovery import Discovery
 
     names = {one.name for one in deleted}

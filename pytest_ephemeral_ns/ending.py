@@ -17,11 +17,11 @@ from pytest_ephemeral_ns.keeping import Kept, keep_if_wanted, kept
 from pytest_ephemeral_ns.provision import Record, Sweep, delete_namespace, identified, sweep, wait_deleted
 from pytest_ephemeral_ns.rules.naming import RUN
 from pytest_ephemeral_ns.rules.retention import is_kept
-from pytest_ephemeral_ns.rules.timeline import SHARED, Row, spaces_of, tell_slowest
 from pytest_ephemeral_ns.timeline import read
 
 if TYPE_CHECKING:
     from pytest_ephemeral_ns.presence import Presence
+    from pytest_ephemeral_ns.rules.timeline import Row
     from pytest_ephemeral_ns.run import Run
 
 __tracebackhide__ = True
@@ -145,6 +145,8 @@ class Ending:
         Args:
             verbose: whether to name the slowest namespaces of a quick run too.
         """
+        from pytest_ephemeral_ns.rules.timeline import spaces_of, tell_slowest
+
         swept = [f"swept: {name} ({self.causes.get(name, DIED)})" for name in self.unreleased()]
         stays = [line for one in self.kept for line in one.lines()]
         swept += [self.leftovers] if self.leftovers else []
@@ -154,6 +156,8 @@ class Ending:
 
     def unreleased(self) -> list[str]:
         """Return what the sweep deleted although a process should have: all but the one that the run shares."""
+        from pytest_ephemeral_ns.rules.timeline import SHARED, spaces_of
+
         shared = {space.name for space in spaces_of(self.rows) if space.worker == SHARED}
         return [name for name in self.sweep.deleted if name not in shared]
 

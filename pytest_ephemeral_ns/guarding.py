@@ -10,7 +10,6 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_ephemeral_ns.deploy import MissingRight, api_servers, attach_pull_secrets, await_quota, put_guard_rails
 from pytest_ephemeral_ns.errors import ApiError
 from pytest_ephemeral_ns.provision import NAMESPACES, wait_usable
 from pytest_ephemeral_ns.rules.guardrails import ISOLATED, STANDARD, Limits, Reach, guard_rails
@@ -85,6 +84,8 @@ class Guard:
             DeployError: a guard rail or a pull secret was refused.
             UsageError: a pull secret is no registry Secret.
         """
+        from pytest_ephemeral_ns.deploy import attach_pull_secrets, await_quota, put_guard_rails
+
         labels = {RUN: run_id}
         rails: list[Object] = []
         with step("guard rails"), _tolerating(self.asked, warn):
@@ -111,6 +112,8 @@ class Guard:
         settings = self.settings
         servers: Sequence[tuple[str, int]] = ()
         if self.policy == ISOLATED and settings.isolated_api_server == "open":
+            from pytest_ephemeral_ns.deploy import api_servers
+
             servers = api_servers(api)
         reach = Reach(shared=settings.shared_service, ingress=settings.ingress_namespace, api_servers=servers)
         return guard_rails(self.policy, limits=Limits.of(settings), reach=reach)
@@ -119,6 +122,8 @@ class Guard:
 @contextmanager
 def _tolerating(asked: bool, warn: Callable[[str], object]) -> Iterator[None]:
     """Turn a right that is missing into a warning, unless somebody asked for what it is needed for."""
+    from pytest_ephemeral_ns.deploy import MissingRight
+
     try:
         yield
     except MissingRight as error:

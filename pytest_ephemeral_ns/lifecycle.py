@@ -286,13 +286,20 @@ def check(settings: Settings, identity: Identity) -> None:
     Raises:
         UsageError: the name's template, a path, a manifest, a chart; names file, document and line or field.
     """
+    from pytest_ephemeral_ns.rules.naming import check_template
+
+    check_template(settings.name)
+    about_sources = (settings.deploy, settings.helm_values, settings.helm_set, settings.namespaces)
+    if any((*about_sources, settings.node_selector, settings.toleration)):
+        _check_sources(settings, identity)
+
+
+def _check_sources(settings: Settings, identity: Identity) -> None:
     from pytest_ephemeral_ns.deploy import plan
     from pytest_ephemeral_ns.rules.fields import fields_of
     from pytest_ephemeral_ns.rules.handles import Handles
-    from pytest_ephemeral_ns.rules.naming import check_template
     from pytest_ephemeral_ns.rules.pods import node_choice
 
-    check_template(settings.name)
     plan(
         settings.deploy,
         helm_values=settings.helm_values,
