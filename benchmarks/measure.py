@@ -50,6 +50,11 @@ def take_turns(contestants: Mapping[str, Callable[[], float]], rounds: int) -> l
     return [Sample(name, tuple(found)) for name, found in values.items()]
 
 
+def installed(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment in which Python may keep its bytecode, as what pip installed has it."""
+    return {name: value for name, value in environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
 def cpu_of(command: Sequence[str], *, cwd: str, env: Mapping[str, str]) -> float:
     """Run a command and return the user and system CPU seconds of it and its children."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)

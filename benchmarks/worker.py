@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.measure import Sample
+from benchmarks.measure import Sample, installed
 from pytest_ephemeral_ns.clusters import embedded
 
 ROUNDS = 9
@@ -46,6 +46,7 @@ def run() -> list[Sample]:
         try:
             Path(folder, "conftest.py").write_text(PROBE)
             Path(folder, "test_it.py").write_text("def test_it(ephemeral_ns): pass\n")
+            _once(folder, str(cluster.kubeconfig))  # keeps the bytecode
             spent = [_once(folder, str(cluster.kubeconfig)) for _ in range(ROUNDS)]
         finally:
             embedded.down("bench")
@@ -59,6 +60,8 @@ def run() -> list[Sample]:
 def _once(folder: str, kubeconfig: str) -> tuple[float, int]:
     command = [sys.executable, "-m", "pytest", "-q", "-pno:cacheprovider", "-pno:playwright", "--ephemeral-ns"]
     command += ["--ephemeral-ns-cluster=current", f"--ephemeral-ns-kubeconfig={kubeconfig}"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(
+        command, cwd=folder, env=installed(os.environ), capture_output=True, text=True, timeout=120, check=True
+    )
     words = next(line for line in done.stderr.splitlines() if line.startswith("SPENT")).split()
     return float(words[1]), int(words[2])
