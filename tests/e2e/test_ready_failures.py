@@ -21,7 +21,7 @@ from pytest_ephemeral_ns.rules.objects import Ref
 
 pytestmark = [pytest.mark.node, pytest.mark.cluster]
 # The kubelet doubles its pause between two starts from 10 s on: a test need not wait for the third. On a very busy
-# machine kubelet and runtime notice an end late: no test is about how long that takes.
+# machine kubelet and runtime notice an end late: no other test is about how long that takes.
 QUICK = Graces(crash_loop_restarts=1, config_object=1.0, quota=1.0, storage_class=1.0, unschedulable=2.0, unprobed=10.0)
 NEVER_READY = "readinessProbe: {exec: {command: ['false']}, periodSeconds: 5}"
 
@@ -172,13 +172,20 @@ def test_a_crash_loop_with_its_last_words(place: Place) -> None:
 @pytest.mark.parametrize("kind", ["Deployment", "Pod"])
 def test_what_exits_at_once_is_never_called_ready(place: Place, kind: str) -> None:
     """Without a readiness probe Kubernetes calls it ready, until its kubelet has looked again."""
+    usual = replace(QUICK, unprobed=Graces().unprobed)
     for number, text in enumerate(["exit 3", "exit 3", "sleep 0.1; exit 3", "sleep 0.3; exit 3"]):
         manifest = deployment(script(text), name=f"api{number}")
         if kind == "Pod":
             template = yaml.safe_load(manifest)["spec"]["template"]
             pod = {"apiVersion": "v1", "kind": "Pod", **template, "metadata": {"name": f"api{number}"}}
             manifest = yaml.safe_dump(pod)
-        assert "exit code 3" in place.fails(manifest).summary
+        assert "exit code 3" in place.fails(manifest, graces=usual).summary
+
+
+def test_one_that_redirects_its_output_is_ready(place: Place) -> None:
+    """Attached to it, one hears at once that there is nothing to hear: as after its end."""
+    refs = place.apply(deployment(script("exec sleep 3600 >/dev/null 2>&1")))
+    assert place.wait(refs, graces=Graces()).objects[refs[0]].ready
 
 
 def pod_of(error: WaitFailed) -> str:

@@ -28,8 +28,10 @@ from pytest_ephemeral_ns.rules.status import (
     missing_verdict,
     needs,
     remember,
+    runs_on,
     verdict,
 )
+from pytest_ephemeral_ns.rules.status.containers import containers
 from pytest_ephemeral_ns.rules.status.custom import holds
 
 T = datetime(2026, 1, 1, tzinfo=timezone.utc)
@@ -188,6 +190,25 @@ def test_rules_as_kubectl_wait_takes_them(rule: str, held: bool) -> None:
 def test_a_rule_that_is_not_understood_is_an_error(rule: str) -> None:
     with pytest.raises(UsageError, match="is not understood"):
         holds({}, rule)
+
+
+@pytest.mark.parametrize(
+    ("now", "same"),
+    [
+        ({"containerID": "c1", "state": {"running": {}}}, True),
+        ({"containerID": "c1", "state": {"terminated": {"exitCode": 1}}}, False),
+        ({"containerID": "c2", "state": {"running": {}}, "restartCount": 1}, False),
+        ({"containerID": "c1", "state": {"waiting": {"reason": "CrashLoopBackOff"}}}, False),
+        (None, False),
+    ],
+)
+def test_a_later_look_shows_the_same_start_or_does_not(now: Any, same: bool) -> None:
+    def seen(status: Any) -> Any:
+        return {"spec": {"containers": [{"name": "app"}]}, "status": {"containerStatuses": [{"name": "app", **status}]}}
+
+    pod = seen({"containerID": "c1", "state": {"running": {}}})
+    (container,) = containers(pod, Ref("v1", "Pod", "a"))
+    assert runs_on(container, None if now is None else seen(now)) is same
 
 
 def test_graces_are_changed_by_words() -> None:

@@ -468,13 +468,7 @@ def test_one_that_was_there_a_moment_ago_and_is_gone(world: World) -> None:
 
 
 def test_pods_are_looked_at_before_ready_is_believed_where_nothing_probes_them(world: World) -> None:
-    unprobed = deployment(ready=1)
-    unprobed["spec"] = {
-        "replicas": 1,
-        "selector": {"matchLabels": {"app": "api"}},
-        "template": {"spec": {"containers": [{"name": "app"}]}},
-    }
-    ref = world.put(unprobed)
+    ref = unprobed(world)
     crashed = stamp(time.time() - 60)
     shaky = pod(
         state={"running": {"startedAt": stamp(time.time() - 1)}},
@@ -486,6 +480,81 @@ def test_pods_are_looked_at_before_ready_is_believed_where_nothing_probes_them(w
     world.put(shaky)
     with pytest.raises(WaitTimeout, match="JustRestarted"):
         wait(world, ref, timeout=0.3)
+
+
+def unprobed(world: World, container_id: str = "c1") -> Ref:
+    """One that counts as ready and has run for three seconds, as its kubelet says; nothing probes it."""
+    workload = deployment(ready=1)
+    workload["spec"] = {
+        "replicas": 1,
+        "selector": {"matchLabels": {"app": "api"}},
+        "template": {"spec": {"containers": [{"name": "app"}]}},
+    }
+    started = stamp(time.time() - 3)
+    runs = pod(state={"running": {"startedAt": started}}, ready=True, containerID=container_id)
+    runs["metadata"]["labels"] = {"app": "api"}
+    runs["status"] |= {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+    world.put(runs)
+    return world.put(workload)
+
+
+def crashes(world: World) -> None:
+    """What its kubelet says as soon as it has noticed the end."""
+    ended = pod(state={"terminated": {"exitCode": 1, "reason": "Error"}}, ready=False, containerID="c1")
+    ended["metadata"]["labels"] = {"app": "api"}
+    world.put(ended)
+
+
+def runtime(monkeypatch: pytest.MonkeyPatch, *answers: str, asked: Callable[[], None] = lambda: None) -> list[str]:
+    """Answer in the runtime's place; the last answer again and again. Return those that were given."""
+    given: list[str] = []
+
+    def life(*_: Any, **__: Any) -> str:
+        given.append(answers[min(len(given), len(answers) - 1)])
+        asked()
+        return given[-1]
+
+    monkeypatch.setattr("pytest_ephemeral_ns.kube.alive.life", life)
+    return given
+
+
+def test_what_runs_as_its_runtime_says_is_ready(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    ref = unprobed(world)
+    assert runtime(monkeypatch, "runs") == []
+    assert wait(world, ref).objects[ref].ready
+
+
+def test_an_end_is_final_even_when_the_runtime_knows_the_next_start(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref = unprobed(world)
+    given = runtime(monkeypatch, "ended", "runs")
+    with pytest.raises(WaitTimeout, match="JustEnded"):
+        wait(world, ref, timeout=1.0)
+    assert given == ["ended"]
+
+
+def test_what_runs_may_be_the_next_start_already(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The watch lags, so that only a read shows that the one that was seen has ended."""
+    ref = unprobed(world)
+    world.lag = True
+    runtime(monkeypatch, "runs", asked=lambda: crashes(world))
+    with pytest.raises(WaitTimeout, match="JustEnded"):
+        wait(world, ref, timeout=1.0)
+
+
+def test_what_ended_while_its_runtime_was_asked_is_not_ready(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    ref = unprobed(world)
+    runtime(monkeypatch, "unknown", asked=lambda: crashes(world))
+    with pytest.raises(WaitFailed, match="exit code 1"):
+        wait(world, ref)
+
+
+def test_one_without_output_is_believed_after_a_while(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    ref = unprobed(world)
+    given = runtime(monkeypatch, "silent")
+    assert wait(world, ref).objects[ref].ready
+    assert len(given) > 3
 
 
 def test_progress_is_told_in_words(world: World) -> None:

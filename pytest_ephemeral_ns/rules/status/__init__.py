@@ -16,7 +16,7 @@ from pytest_ephemeral_ns.rules.graces import Graces
 from pytest_ephemeral_ns.rules.objects import Object, Ref
 from pytest_ephemeral_ns.rules.status import fields
 from pytest_ephemeral_ns.rules.status.answers import Cause, Verdict, not_ready
-from pytest_ephemeral_ns.rules.status.containers import Container
+from pytest_ephemeral_ns.rules.status.containers import Container, runs_on
 from pytest_ephemeral_ns.rules.status.custom import READY_WHEN, custom_verdict
 from pytest_ephemeral_ns.rules.status.jobs import cron_job_verdict, job_gone, job_verdict
 from pytest_ephemeral_ns.rules.status.platform import (
@@ -52,6 +52,7 @@ __all__ = [
     "needs",
     "proof",
     "remember",
+    "runs_on",
     "unproven",
     "verdict",
 ]

@@ -57,6 +57,11 @@ class Container:
     status: Mapping[str, Any]
 
     @property
+    def id(self) -> str:
+        """What its runtime calls this start of it; empty if no runtime knows it."""
+        return str(self.status.get("containerID") or "")
+
+    @property
     def done(self) -> bool:
         """Whether it ended as it should."""
         return self.role == "init" and fields.dig(self.status, "state", "terminated", "exitCode") == 0
@@ -258,7 +263,18 @@ def is_unproven(container: Container, now: datetime) -> bool:
     running = fields.dig(container.status, "state", "running", "startedAt")
     if not running or container.role == "init" or container.spec.get("readinessProbe") is not None:
         return False
-    return bool(container.status.get("containerID")) and now - fields.when(running) < YOUNG
+    return bool(container.id) and now - fields.when(running) < YOUNG
+
+
+def runs_on(container: Container, pod: Object | None) -> bool:
+    """Whether a later look at its pod shows the same start of a container, still running.
+
+    Args:
+        container: the container as it was seen before.
+        pod: its pod as it is now; ``None`` if it is gone.
+    """
+    now = next((item for item in containers(pod or {}, container.ref) if item.name == container.name), None)
+    return now is not None and now.id == container.id and "running" in fields.dig(now.status, "state", default={})
 
 
 def _restarts_always(container: Container) -> bool:
