@@ -251,6 +251,7 @@ ENDINGS = (
         silent=(),
     ),
     Ending("API server away while tests run", "time.sleep(3)", blows=(Blow("server"),)),
+    Ending("API server restarts while tests run", "time.sleep(3)", blows=(Blow("kube-apiserver", KILL),)),
     Ending(
         "API server away from now on",
         "pass",

@@ -12,10 +12,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pytest_ephemeral_ns.clusters.cluster import Cluster
 from pytest_ephemeral_ns.paths import bin_dir
@@ -33,8 +34,9 @@ class Blow:
     """One thing that is done to a run while its tests are under way.
 
     Args:
-        to: ``"group"``, ``"controller"``, ``"worker"`` (one of them), or ``"server"``: the API server is away.
-        number: the signal; not for the server.
+        to: ``"group"``, ``"controller"``, ``"worker"`` (one of them), ``"server"``: the API server is away for a
+            moment, or ``"kube-apiserver"``: its process, which is started again.
+        number: the signal; not for ``"server"``.
         after: seconds since the one before.
     """
 
@@ -145,7 +147,10 @@ class Lab:
                 _wait(lambda: len(_started(here)) >= running or process.poll() is not None, "no test began")
             for blow in blows:
                 time.sleep(blow.after)
-                _strike(blow, process, here, proxy)
+                if blow.to == "kube-apiserver":
+                    _restart(self.cluster, blow.number)
+                else:
+                    _strike(blow, process, here, proxy)
             code = process.wait(PATIENCE)
             _wait(lambda: not _processes(here), "", ORPHANS)
         finally:
@@ -255,6 +260,28 @@ def _strike(blow: Blow, process: subprocess.Popen[bytes], here: Path, proxy: Fau
             _kill(int(path.read_text()), blow.number)
     elif process.poll() is None:
         os.killpg(process.pid, blow.number)
+
+
+def _restart(cluster: Cluster, number: int) -> None:
+    """End the API server's process, and wait until another one answers in its place."""
+    port = f"--secure-port={urlsplit(cluster.connection.server).port}"
+    before = _servers(port)
+    assert len(before) == 1
+    _kill(before[0], number)
+    _wait(lambda: bool(set(_servers(port)) - {*before}), "the API server was not started again", 60)
+    command = [str(bin_dir() / "kubectl"), "--kubeconfig", str(cluster.kubeconfig), "get", "--raw", "/readyz"]
+    _wait(lambda: subprocess.run(command, capture_output=True, timeout=60).returncode == 0, "it is not ready", 60)
+
+
+def _servers(port: str) -> list[int]:
+    """Return the processes of API servers that listen on a port."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended, or is not ours
+            words = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            if words[0].endswith("kube-apiserver") and port in words:
+                found.append(int(folder.name))
+    return found
 
 
 def _kill(pid: int, number: int) -> None:
