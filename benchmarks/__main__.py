@@ -48,7 +48,8 @@ def _table(samples: list[Sample]) -> Table:
     for number, sample in enumerate(samples):
         # Contestants come in pairs: ours beside what it is compared with.
         other = samples[number ^ 1] if (number ^ 1) < len(samples) else None
-        ratio = f"{sample.median / other.median:.2f}" if other and other.unit == sample.unit and other.median else ""
+        paired = other and not sample.alone and other.unit == sample.unit and other.median
+        ratio = f"{sample.median / other.median:.2f}" if other and paired else ""
         figures = sample.row()
         table.add_row(*(str(figures[key]) for key in ("name", "unit", "min", "median", "max", "runs")), ratio)
     return table

@@ -39,4 +39,4 @@ def run() -> list[Sample]:
         )
     costs = (min(with_it.values) - min(bare.values) for bare, with_it in zip(samples[::2], samples[1::2], strict=True))
     names = ("the plugin costs", "the plugin costs, no bytecode written")
-    return [*samples, *(Sample(name, (cost,)) for name, cost in zip(names, costs, strict=True))]
+    return [*samples, *(Sample(name, (cost,), alone=True) for name, cost in zip(names, costs, strict=True))]

@@ -18,11 +18,12 @@ def full() -> bool:
 
 @dataclass(frozen=True)
 class Sample:
-    """One figure of one contestant, in seconds unless ``unit`` says otherwise."""
+    """One figure of one contestant, in seconds unless ``unit`` says otherwise; ``alone``: there is none beside it."""
 
     name: str
     values: tuple[float, ...]
     unit: str = "s"
+    alone: bool = False
 
     @property
     def median(self) -> float:
