@@ -237,7 +237,7 @@ class Api:
         except ApiError as error:
             if not doubt.is_set():
                 raise
-            return doubtful_create(self, f"{path}/{name}", same, error)
+            return doubtful_create(self.find, f"{path}/{name}", same, error)
         return reply.json()
 
     def replace(self, path: str, body: Object, *, params: Params | None = None, timeout: float | None = None) -> Object:
@@ -327,7 +327,7 @@ class Api:
             if error.status == 404:
                 return None
             if error.status == 409 and uid:
-                return refused_delete(self, path, uid, error)
+                return refused_delete(self.find, path, uid, error)
             raise
 
     # -- asking

@@ -6,22 +6,20 @@ PYTEST_DONT_REWRITE
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pytest_ephemeral_ns.errors import ApiError
 from pytest_ephemeral_ns.kube.answers import subject
 
-if TYPE_CHECKING:
-    from pytest_ephemeral_ns.kube.api import Api
-
 Object = dict[str, Any]
+Find = Callable[[str], "Object | None"]
 
 
-def doubtful_create(api: Api, path: str, same: Callable[[Object], bool] | None, error: ApiError) -> Object:
+def doubtful_create(find: Find, path: str, same: Callable[[Object], bool] | None, error: ApiError) -> Object:
     """Return the object whose creation may have been carried out without our getting to know, or say that it may.
 
     Args:
-        api: to look with.
+        find: looks for the object at a path.
         path: of the object.
         same: whether an object is the one that the call made; ``None`` when nobody can tell.
         error: what the last attempt came to.
@@ -29,7 +27,7 @@ def doubtful_create(api: Api, path: str, same: Callable[[Object], bool] | None, 
     Raises:
         ApiError: it is somebody else's, or it is not known whether there is one.
     """
-    if same and error.status == 409 and (existing := api.find(path)) and same(existing):
+    if same and error.status == 409 and (existing := find(path)) and same(existing):
         return existing
     if 0 < error.status < 500:
         raise error
@@ -56,11 +54,11 @@ def delete_options(uid: str, resource_version: str, propagation: str, grace_peri
     }
 
 
-def refused_delete(api: Api, path: str, uid: str, error: ApiError) -> Object | None:
+def refused_delete(find: Find, path: str, uid: str, error: ApiError) -> Object | None:
     """Return what has become of an object whose deletion ended in a conflict.
 
     Args:
-        api: to look with.
+        find: looks for the object at a path.
         path: of the object.
         uid: the UID that it was to have.
         error: the conflict.
@@ -71,7 +69,7 @@ def refused_delete(api: Api, path: str, uid: str, error: ApiError) -> Object | N
     Raises:
         ApiError: the name is another object's now, or the conflict stands.
     """
-    existing = api.find(path)
+    existing = find(path)
     if existing is None:
         return None
     found = existing["metadata"]
