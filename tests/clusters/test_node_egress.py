@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pytest_ephemeral_ns.clusters.embedded import node
-from pytest_ephemeral_ns.clusters.embedded.node_spec import NodeSpec
+from tests.clusters.node_specs import node_spec
 
 pytestmark = pytest.mark.node
 
@@ -20,23 +20,7 @@ MACHINE = Path(__file__).with_name("egress_world.py")
 def test_only_a_node_that_may_get_out_does_and_nothing_of_it_stays(tmp_path: Path, egress: bool) -> None:
     if reasons := node.missing():
         pytest.skip("; ".join(reasons))
-    nowhere = tmp_path / "nowhere"
-    spec = NodeSpec(
-        directory=tmp_path / "node",
-        name="egress",
-        bin_dir=nowhere,
-        server="https://10.97.62.1:6443",
-        kubelet_kubeconfig=nowhere,
-        proxy_kubeconfig=nowhere,
-        ca_file=nowhere,
-        pod_range="10.244.248.0/22",
-        service_range="10.96.0.0/16",
-        dns_ip="10.96.0.10",
-        host_ip="10.97.62.1",
-        node_ip="10.97.62.2",
-        index=62,
-        egress=egress,
-    )
+    spec = node_spec(tmp_path, "egress", 62, "10.244.248.0/22", egress=egress)
     spec.write()
     command = ["unshare", "--net", sys.executable, str(MACHINE), str(spec.file)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

@@ -21,6 +21,7 @@ from pytest_ephemeral_ns.clusters.embedded.images import BUSYBOX, ensure_images
 from pytest_ephemeral_ns.clusters.embedded.node_spec import NodeSpec
 from pytest_ephemeral_ns.clusters.embedded.state import Home
 from pytest_ephemeral_ns.errors import ClusterError, UsageError
+from tests.clusters.node_specs import node_spec
 from tests.clusters.oci_layouts import SHORT, as_directory, as_tar, docker, layout
 
 pytestmark = [pytest.mark.node]
@@ -352,21 +353,8 @@ def test_sigkill_ends_all_and_the_next_start_finds_nothing_in_its_way(state: Pat
 def test_clean_up_can_be_called_at_any_time(tmp_path: Path) -> None:
     if reasons := node.missing():
         pytest.skip("; ".join(reasons))
-    spec = NodeSpec(
-        directory=tmp_path / "node",
-        name=f"never-started-{os.getpid()}",
-        bin_dir=paths.bin_dir(),
-        server="https://10.97.255.1:1",
-        kubelet_kubeconfig=tmp_path / "a",
-        proxy_kubeconfig=tmp_path / "b",
-        ca_file=tmp_path / "c",
-        pod_range="10.243.252.0/22",
-        service_range="10.96.0.0/16",
-        dns_ip="10.96.0.10",
-        host_ip="10.97.255.1",
-        node_ip="10.97.255.2",
-        index=255,
-    )
+    name = f"never-started-{os.getpid()}"
+    spec = node_spec(tmp_path, name, 255, "10.243.252.0/22", bin_dir=paths.bin_dir())
     before = settings()
     node.clean_up(spec)
     node.prepare_network(spec)
@@ -380,21 +368,8 @@ def test_clean_up_can_be_called_at_any_time(tmp_path: Path) -> None:
 def test_a_sandbox_that_cannot_be_made_says_why(tmp_path: Path) -> None:
     if reasons := node.missing():
         pytest.skip("; ".join(reasons))
-    spec = NodeSpec(
-        directory=tmp_path / "node",
-        name="broken",
-        bin_dir=paths.bin_dir(),
-        server="https://10.97.254.1:1",
-        kubelet_kubeconfig=tmp_path / "no-such-kubeconfig",
-        proxy_kubeconfig=tmp_path / "b",
-        ca_file=tmp_path / "c",
-        pod_range="10.243.248.0/22",
-        service_range="10.96.0.0/16",
-        dns_ip="10.96.0.10",
-        host_ip="10.97.254.1",
-        node_ip="10.97.254.2",
-        index=254,
-    )
+    lost = tmp_path / "no-such-kubeconfig"
+    spec = node_spec(tmp_path, "broken", 254, "10.243.248.0/22", bin_dir=paths.bin_dir(), kubelet_kubeconfig=lost)
     before = settings()
     try:
         with pytest.raises(ClusterError, match="the sandbox of node broken cannot be made") as caught:

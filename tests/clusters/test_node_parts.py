@@ -21,26 +21,13 @@ from pytest_ephemeral_ns.clusters.embedded import (
 from pytest_ephemeral_ns.clusters.embedded.addons import addons
 from pytest_ephemeral_ns.clusters.embedded.node_spec import NodeSpec
 from pytest_ephemeral_ns.errors import ClusterError, UsageError
+from tests.clusters.node_specs import node_spec
 
 
 @pytest.fixture
 def spec(tmp_path: Path) -> NodeSpec:
-    return NodeSpec(
-        directory=tmp_path / "node",
-        name="n1",
-        bin_dir=tmp_path / "bin",
-        server="https://10.97.63.1:6443",
-        kubelet_kubeconfig=tmp_path / "kubelet.kubeconfig",
-        proxy_kubeconfig=tmp_path / "proxy.kubeconfig",
-        ca_file=tmp_path / "ca.crt",
-        pod_range="10.244.252.0/22",
-        service_range="10.96.0.0/16",
-        dns_ip="10.96.0.10",
-        host_ip="10.97.63.1",
-        node_ip="10.97.63.2",
-        index=63,
-        images=(tmp_path / "pause.tar", tmp_path / "coredns.tar"),
-    )
+    images = (tmp_path / "pause.tar", tmp_path / "coredns.tar")
+    return node_spec(tmp_path, "n1", 63, "10.244.252.0/22", images=images)
 
 
 def with_egress(spec: NodeSpec) -> NodeSpec:
