@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pytest_ephemeral_ns.errors import ApiError
 from pytest_ephemeral_ns.provision import NAMESPACES, wait_usable
-from pytest_ephemeral_ns.rules.guardrails import ISOLATED, STANDARD, Limits, Reach, guard_rails
+from pytest_ephemeral_ns.rules.guardrails import ISOLATED, STANDARD, Reach, guard_rails
 from pytest_ephemeral_ns.rules.naming import RUN
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class Guard:
 
             servers = api_servers(api)
         reach = Reach(shared=settings.shared_service, ingress=settings.ingress_namespace, api_servers=servers)
-        return guard_rails(self.policy, limits=Limits.of(settings), reach=reach)
+        return guard_rails(self.policy, limits=settings, reach=reach)
 
 
 @contextmanager

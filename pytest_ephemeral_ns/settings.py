@@ -18,6 +18,7 @@ from pytest_ephemeral_ns.knobs import BY_NAME, KNOBS, LISTS, Kind, Knob
 from pytest_ephemeral_ns.rules.durations import format_duration, parse_duration
 from pytest_ephemeral_ns.rules.gates import parse_gate
 from pytest_ephemeral_ns.rules.graces import Graces
+from pytest_ephemeral_ns.rules.guardrails import Limits
 from pytest_ephemeral_ns.rules.helm_set import shown_pair
 from pytest_ephemeral_ns.rules.quantities import parse_quantity
 from pytest_ephemeral_ns.rules.retention import Policy
@@ -26,10 +27,11 @@ __all__ = ["BY_NAME", "KNOBS", "Given", "Knob", "Settings", "load", "read"]
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Limits):
     """Every knob's value, checked, and where the ones that are not defaults came from.
 
-    Durations are seconds. Paths are absolute. ``provenance`` maps a knob's name to its source, for example
+    The bounds of a namespace are those of :class:`~pytest_ephemeral_ns.rules.guardrails.Limits`, each an option of its
+    own. Durations are seconds. Paths are absolute. ``provenance`` maps a knob's name to its source, for example
     ``{"scope": "--ephemeral-ns-scope"}`` or ``{"deploy": "pyproject.toml"}``.
     """
 
@@ -55,19 +57,6 @@ class Settings:
     pod_security: str = "none"
     node_selector: tuple[str, ...] = ()
     toleration: tuple[str, ...] = ()
-    quota_pods: str = BY_NAME["quota_pods"].default
-    quota_requests_cpu: str = BY_NAME["quota_requests_cpu"].default
-    quota_requests_memory: str = BY_NAME["quota_requests_memory"].default
-    quota_limits_cpu: str = BY_NAME["quota_limits_cpu"].default
-    quota_limits_memory: str = BY_NAME["quota_limits_memory"].default
-    quota_requests_storage: str = BY_NAME["quota_requests_storage"].default
-    quota_persistentvolumeclaims: str = BY_NAME["quota_persistentvolumeclaims"].default
-    quota_services_loadbalancers: str = BY_NAME["quota_services_loadbalancers"].default
-    quota_services_nodeports: str = BY_NAME["quota_services_nodeports"].default
-    container_requests_cpu: str = BY_NAME["container_requests_cpu"].default
-    container_requests_memory: str = BY_NAME["container_requests_memory"].default
-    container_limits_cpu: str = BY_NAME["container_limits_cpu"].default
-    container_limits_memory: str = BY_NAME["container_limits_memory"].default
     gate: tuple[str, ...] = ()
     grace: tuple[str, ...] = ()
     timeout: float = 300.0

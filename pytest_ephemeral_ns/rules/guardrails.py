@@ -6,7 +6,7 @@ PYTEST_DONT_REWRITE
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_ephemeral_ns.errors import UsageError
@@ -64,11 +64,6 @@ class Limits:
     container_requests_memory: str = BY_NAME["container_requests_memory"].default
     container_limits_cpu: str = BY_NAME["container_limits_cpu"].default
     container_limits_memory: str = BY_NAME["container_limits_memory"].default
-
-    @classmethod
-    def of(cls, source: object) -> Limits:
-        """Return the limits of whatever has attributes of these names, such as the settings."""
-        return cls(**{f.name: getattr(source, f.name) for f in fields(cls)})
 
 
 @dataclass(frozen=True)

@@ -47,10 +47,11 @@ def test_limits_of_ones_own():
     assert ranges["spec"]["limits"][0]["default"] == {"memory": "1Gi"}
 
 
-def test_limits_come_from_the_settings():
+def test_the_settings_are_limits():
     settings = load({"quota_pods": "7", "container_limits_cpu": "2"}, {}, {}, cwd=Path("/"))
-    assert Limits.of(settings) == Limits(quota_pods="7", container_limits_cpu="2")
-    assert Limits.of(load({}, {}, {}, cwd=Path("/"))) == Limits()
+    named = Limits(quota_pods="7", container_limits_cpu="2")
+    assert guard_rails("standard", limits=settings) == guard_rails("standard", limits=named)
+    assert guard_rails("standard", limits=load({}, {}, {}, cwd=Path("/"))) == guard_rails("standard")
 
 
 def test_no_limits_at_all_make_no_objects():
