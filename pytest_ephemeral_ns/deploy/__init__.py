@@ -129,7 +129,8 @@ def deploy(
 
     discovery = discovery or Discovery(api)
     server = str(api.version().get("gitVersion") or "")
-    request = Request(**how, namespace=namespace, base_dir=base_dir or Path.cwd(), kube_version=server)
+    base_dir = base_dir or Path.cwd()
+    request = Request(**how, namespace=namespace, base_dir=base_dir, labels=labels or {}, kube_version=server)
     planned, kinds = make_plan(sources, request, discovery)
     say = on_progress or (lambda line: None)
     manner = Manner(namespace, deadline, labels or {}, uid, force_conflicts, say, track)

@@ -125,6 +125,7 @@ class Request:
         kube_version: the server's; empty before there is one.
         node_selector: labels of the nodes for all pods; with it, or tolerations, charts are rendered and applied by us.
         tolerations: for all pods.
+        labels: put on every object that we apply.
     """
 
     namespace: str
@@ -141,6 +142,7 @@ class Request:
     kube_version: str = ""
     node_selector: Mapping[str, str] = field(default_factory=dict)
     tolerations: Sequence[Mapping[str, Any]] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     def known_variables(self) -> dict[str, str]:
         """Return every variable by name: the identity's, the namespace, and those that were given."""

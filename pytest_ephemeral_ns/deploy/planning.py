@@ -15,7 +15,7 @@ from pytest_ephemeral_ns.deploy.kinds import Kinds, defined_by
 from pytest_ephemeral_ns.deploy.model import TEMPLATE, Chart, Objects, Part, Plan, Release, Request, Source
 from pytest_ephemeral_ns.deploy.sources import read_source
 from pytest_ephemeral_ns.errors import UsageError
-from pytest_ephemeral_ns.rules.manifests import Manifest, without_repeats
+from pytest_ephemeral_ns.rules.manifests import Manifest, labelled, without_repeats
 from pytest_ephemeral_ns.rules.outside import settle
 from pytest_ephemeral_ns.rules.placement import REFUSE, place, refuse_outside
 from pytest_ephemeral_ns.rules.pods import pinned
@@ -122,6 +122,8 @@ def _placed(parts: Sequence[Part], request: Request, kinds: Kinds) -> Plan:
         namespaces=request.namespaces,
     )
     settled, warnings = settle((*placement.inside, *placement.outside), request.namespace)
+    # An overlay has given its objects the labels already: with them on all, the same object is the same twice.
+    settled = [replace(m, object=labelled(m.object, request.labels)) for m in settled]
     everything = [
         replace(m, object=pinned(m.object, request.node_selector, request.tolerations))
         for m in without_repeats(settled)

@@ -88,7 +88,7 @@ def _read_path(path: Path, name: str, request: Request) -> Chart | list[Manifest
     if path.name == CHART_FILE:
         return Chart(path.parent)
     if path.name in KUSTOMIZATIONS:
-        return _kustomization(path.parent, str(Path(name).parent), request)
+        return _kustomization(path, str(Path(name).parent), request)
     if path.name.endswith(ARCHIVES):
         return Chart(path)
     found = read_file(path, name, request)
@@ -108,7 +108,7 @@ def _read_folder(path: Path, name: str, request: Request) -> Chart | list[Manife
     if is_chart:
         return Chart(path)
     if kustomization:
-        return _kustomization(path, name, request)
+        return _kustomization(path / kustomization, name, request)
     files = sorted(entry for entry in path.iterdir() if entry.is_file() and entry.suffix in MANIFEST_SUFFIXES)
     found = [manifest for file in files for manifest in read_file(file, f"{name.rstrip('/')}/{file.name}", request)]
     if not found:
@@ -123,22 +123,27 @@ def _nothing_in(path: Path, name: str, files: Sequence[Path]) -> UsageError:
     return UsageError(f"{name}: nothing to deploy", evidence=[looked, *below])
 
 
-def _kustomization(path: Path, name: str, request: Request) -> list[Manifest]:
-    from pytest_ephemeral_ns.kube.tools import render_kustomization
+def _kustomization(file: Path, name: str, request: Request) -> list[Manifest]:
+    from pytest_ephemeral_ns.deploy.overlay import render
 
-    text = render_kustomization(path, request.timeout)
-    found = _built(text, f"kustomization {name}", request)
+    text, placed = render(file, request.namespace, request.labels, request.timeout)
+    called = f"kustomization {name}"
+    known = request.known_variables()
+    found: list[Manifest] = []
+    for document in read_documents(text, called):
+        # Before variables are replaced: a namespace that is written as one is written.
+        unwritten = placed and _namespace_in(document.value) == request.namespace
+        if request.variables is not None:
+            document = replace(document, value=substitute_in(document.value, known, called))
+        found += [replace(m, unwritten=unwritten) for m in manifests_of([document], called)]
     if not found:
-        raise UsageError(f"kustomization {name} builds to nothing")
+        raise UsageError(f"{called} builds to nothing")
     return found
 
 
-def _built(text: str, name: str, request: Request) -> list[Manifest]:
-    documents = read_documents(text, name)
-    if request.variables is not None:
-        known = request.known_variables()
-        documents = [replace(d, value=substitute_in(d.value, known, name)) for d in documents]
-    return manifests_of(documents, name)
+def _namespace_in(value: Any) -> Any:
+    metadata = value.get("metadata") if isinstance(value, dict) else None
+    return metadata.get("namespace") if isinstance(metadata, dict) else None
 
 
 def read_file(path: Path, name: str, request: Request) -> list[Manifest]:

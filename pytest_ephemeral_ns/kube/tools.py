@@ -244,6 +244,28 @@ def render_kustomization(path: Path | str, timeout: float) -> str:
         ) from error
 
 
+def kustomize_version() -> tuple[int, int]:
+    """Return major and minor version of what :func:`render_kustomization` uses; ``(0, 0)`` if it does not say.
+
+    Raises:
+        ToolError: there is neither kustomize nor a kubectl that is new enough.
+    """
+    return _kustomize_version(_kustomize())
+
+
+@functools.cache
+def _kustomize_version(argv: tuple[str, ...]) -> tuple[int, int]:
+    if argv[1] == "kustomize":
+        return _numbers(r'"kustomizeVersion":\s*"v?(\d+)\.(\d+)', _client_version(Path(argv[0])))
+    done = run(Path(argv[0]), ["version"], timeout=30, check=False)
+    return _numbers(r"v(\d+)\.(\d+)", done.stdout)
+
+
+def _numbers(pattern: str, text: str) -> tuple[int, int]:
+    match = re.search(pattern, text)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
 def _kustomize() -> tuple[str, ...]:
     for kustomize in _everywhere("kustomize"):
         return str(kustomize), "build"
@@ -260,14 +282,18 @@ def _kustomize() -> tuple[str, ...]:
     )
 
 
-@functools.cache
 def kubectl_version(program: Path) -> tuple[int, int]:
     """Return major and minor version of a kubectl; asked once for each path.
 
     Raises:
         ToolError: it does not run, or its answer holds no version.
     """
-    done = run(program, ["version", "--client", "-o", "json"], timeout=30)
-    if match := re.search(r'"gitVersion":\s*"v?(\d+)\.(\d+)', done.stdout):
+    told = _client_version(program)
+    if match := re.search(r'"gitVersion":\s*"v?(\d+)\.(\d+)', told):
         return int(match[1]), int(match[2])
-    raise ToolError(f"{program} does not say its version", output=done.stdout, evidence=done.stdout.splitlines()[:5])
+    raise ToolError(f"{program} does not say its version", output=told, evidence=told.splitlines()[:5])
+
+
+@functools.cache
+def _client_version(program: Path) -> str:
+    return run(program, ["version", "--client", "-o", "json"], timeout=30).stdout

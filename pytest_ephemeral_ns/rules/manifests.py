@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_ephemeral_ns.errors import ManifestError
@@ -28,11 +28,13 @@ class Manifest:
         object: as JSON.
         where: ``"k8s/api.yaml:12"``; for errors.
         part: which part of a deploy it belongs to; parts are applied one after the other.
+        unwritten: whether its namespace comes from us, and was not written by anybody.
     """
 
     object: Object
     where: str
     part: int = 0
+    unwritten: bool = field(default=False, repr=False)
 
     @property
     def ref(self) -> Ref:
@@ -76,9 +78,9 @@ def manifests_of(documents: Iterable[Document], name: str) -> list[Manifest]:
 def _objects(value: Any, place: str) -> Iterator[Object]:
     if not isinstance(value, dict):
         raise ManifestError(f"{place}: not a Kubernetes object but {_type(value)}")
-    for field in ("apiVersion", "kind"):
-        if not value.get(field) or not isinstance(value[field], str):
-            raise ManifestError(f"{place}: {field} is {_state(value, field)}", evidence=_hint(value))
+    for key in ("apiVersion", "kind"):
+        if not value.get(key) or not isinstance(value[key], str):
+            raise ManifestError(f"{place}: {key} is {_state(value, key)}", evidence=_hint(value))
     if is_list(value):
         yield from _items(value, place)
         return
@@ -167,14 +169,25 @@ def appliable(obj: Object, labels: Mapping[str, str]) -> Object:
         >>> appliable({"kind": "Secret", "metadata": {"name": "a", "uid": "7"}, "status": {}}, {"x/run": "1"})
         {'kind': 'Secret', 'metadata': {'name': 'a', 'labels': {'x/run': '1'}}}
     """
-    metadata = {key: value for key, value in obj["metadata"].items() if key not in _NOT_OURS}
-    if labels:
-        metadata["labels"] = {**(metadata.get("labels") or {}), **labels}
+    metadata = {key: value for key, value in labelled(obj, labels)["metadata"].items() if key not in _NOT_OURS}
     body = {**{key: value for key, value in obj.items() if key != "status"}, "metadata": metadata}
     if body["kind"] == "Secret":  # a digest would let those guess who may not read it
         return body
     annotations = {**(metadata.get("annotations") or {}), CONTENT: _digest(body)}
     return {**body, "metadata": {**metadata, "annotations": annotations}}
+
+
+def labelled(obj: Object, labels: Mapping[str, str]) -> Object:
+    """Return an object with labels of ours; they win over its own of the same name.
+
+    Example:
+        >>> labelled({"kind": "Secret", "metadata": {"name": "a"}}, {"x/run": "1"})
+        {'kind': 'Secret', 'metadata': {'name': 'a', 'labels': {'x/run': '1'}}}
+    """
+    if not labels:
+        return obj
+    metadata = obj["metadata"]
+    return {**obj, "metadata": {**metadata, "labels": {**(metadata.get("labels") or {}), **labels}}}
 
 
 def _digest(body: Object) -> str:

@@ -145,7 +145,8 @@ def place(
 def _home(manifest: Manifest, is_namespaced: IsNamespaced) -> str | None:
     """Return the namespace that is written in an object, empty if none is; None when its kind has none."""
     ref = manifest.ref
-    return ref.namespace if is_namespaced(ref.api_version, ref.kind) else None
+    written = "" if manifest.unwritten else ref.namespace
+    return written if is_namespaced(ref.api_version, ref.kind) else None
 
 
 def _mapping(

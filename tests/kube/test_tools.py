@@ -13,7 +13,7 @@ import pytest
 from pytest_ephemeral_ns import paths
 from pytest_ephemeral_ns.errors import ManifestError, ToolError
 from pytest_ephemeral_ns.kube import process, tools
-from pytest_ephemeral_ns.kube.tools import find, kubectl, redacted, render_kustomization, run
+from pytest_ephemeral_ns.kube.tools import find, kubectl, kustomize_version, redacted, render_kustomization, run
 
 SECRET = 'hunter2-"quoted"-value'
 
@@ -279,6 +279,28 @@ def test_a_kubectl_that_is_too_old_is_passed_over(path_dir: Path) -> None:
     assert "install kustomize" in str(caught.value)
     old_kubectl(paths.bin_dir(), "v1.35.4")
     assert render_kustomization("some/folder", timeout=20) == "kubectl kustomize some/folder\n"
+
+
+@pytest.mark.parametrize(
+    ("told", "version"),
+    [
+        ("v5.8.0", (5, 8)),
+        ("{Version:kustomize/v4.5.7 GitCommit:56d82a8 BuildDate:2022-08-02T16:35:54Z GoOs:linux}", (4, 5)),
+        ("(devel)", (0, 0)),
+    ],
+)
+def test_the_version_of_kustomize(path_dir: Path, told: str, version: tuple[int, int]) -> None:
+    program(path_dir, "kustomize", f"echo '{told}'")
+    assert kustomize_version() == version
+
+
+@pytest.mark.parametrize(("told", "version"), [({}, (0, 0)), ({"kustomizeVersion": "v5.7.1"}, (5, 7))])
+def test_the_version_of_the_kustomize_in_kubectl(
+    path_dir: Path, told: dict[str, str], version: tuple[int, int]
+) -> None:
+    answer = json.dumps({"clientVersion": {"gitVersion": "v1.35.4"}, **told})
+    program(path_dir, "kubectl", f"echo '{answer}'")
+    assert kustomize_version() == version
 
 
 def kustomization(folder: Path, text: str) -> Path:
