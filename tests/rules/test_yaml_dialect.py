@@ -1,21 +1,14 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
-from pathlib import Path
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_ephemeral_ns import paths
 from pytest_ephemeral_ns.errors import ManifestError
 from pytest_ephemeral_ns.rules.yaml_dialect import read_documents, resolve_plain
-
-REAL = Path(os.environ.get("EPHEMERAL_NS_TEST_MANIFESTS") or Path(__file__).parents[3] / "shared" / "manifests")
 
 # Each of these was given to kubectl 1.35 (`kubectl create --dry-run=client -o json`); the right side is its answer.
 SCALARS = {
@@ -198,47 +191,6 @@ def test_json_says_what_it_says(value):
 @given(st.text(alphabet="0123456789+-._xXoObBeEfF:T", max_size=12))
 def test_no_scalar_is_too_strange(text):
     json.dumps(resolve_plain(text), allow_nan=True)
-
-
-def _real_files():
-    if not REAL.is_dir():
-        return []
-    beside = ("kustomization.yaml", "Chart.yaml", "values.yaml", "values-prod.yaml")
-    return sorted(p for p in REAL.rglob("*.y*ml") if "templates" not in p.parts and p.name not in beside)
-
-
-def _kubectl():
-    return shutil.which("kubectl") or shutil.which("kubectl", path=str(paths.bin_dir()))
-
-
-def test_real_manifests_read_as_kubectl_reads_them():
-    """`kubectl annotate --local` reads files and prints them, without a server; its annotation is taken off again."""
-    if not REAL.is_dir():
-        pytest.skip(f"the real manifests are not at {REAL}")
-    if not _kubectl():
-        pytest.skip("kubectl is not installed")
-    command = [_kubectl(), "annotate", "--local", "-o", "json", "test/read-by=kubectl", "-f"]
-    arguments = [part for path in _real_files() for part in (str(path), "-f")][:-1]
-    printed = subprocess.run([*command, *arguments], capture_output=True, text=True, check=True, timeout=120)
-    theirs = [obj for document in read_documents(printed.stdout, "kubectl") for obj in _flat(document.value)]
-    for obj in theirs:
-        del obj["metadata"]["annotations"]["test/read-by"]
-        if not obj["metadata"]["annotations"]:
-            del obj["metadata"]["annotations"]
-    ours = [
-        obj
-        for path in _real_files()
-        for document in read_documents(path.read_text(), str(path))
-        for obj in _flat(document.value)
-    ]
-    assert len(ours) > 150
-    assert ours == theirs
-
-
-def _flat(value):
-    if value is None:
-        return []
-    return value["items"] if value["kind"].endswith("List") else [value]
 
 
 @pytest.mark.parametrize(
