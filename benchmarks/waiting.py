@@ -36,9 +36,10 @@ from pytest_ephemeral_ns.kube.api import Api
 from pytest_ephemeral_ns.kube.stream import Stream
 from pytest_ephemeral_ns.kube.watch import Watcher
 from pytest_ephemeral_ns.ready import wait_ready
+from pytest_ephemeral_ns.rules.graces import Graces
 from pytest_ephemeral_ns.rules.objects import Ref
 
-LIMIT = 25.0  # longer than our longest grace of these cases: 15 s for a pod that no node takes
+LIMIT = 25.0  # longer than our longest grace of these cases
 ROUNDS = 6
 AT_ONCE = 4
 OURS, HELM, ROLLOUT, WAIT, CLIENT = (
@@ -156,7 +157,8 @@ def race(cluster: Cluster, folder: Path, manifest: str, shows: str) -> Race:
 def _ours(api: Api, watcher: Watcher, namespace: str, found: Race) -> None:
     try:
         ref = Ref("apps/v1", "Deployment", "api")
-        wait_ready(api, watcher, namespace, [ref], deadline=Deadline.after(LIMIT))
+        graces = Graces().with_fixed_nodes()  # as a namespace on this cluster has them
+        wait_ready(api, watcher, namespace, [ref], deadline=Deadline.after(LIMIT), graces=graces)
         found.ends[OURS] = End(time.monotonic(), ready=True)
     except NotReady as error:
         found.ends[OURS] = End(time.monotonic(), ready=False, told=error.summary)

@@ -242,7 +242,9 @@ class Namespace:
     def _graces(self) -> Graces:
         from pytest_ephemeral_ns.rules.graces import Graces
 
-        return Graces().changed(self._setting.settings.grace)
+        graces = Graces().changed(self._setting.settings.grace)
+        fixed = self._setting.cluster.provider in ("kind", "embedded")
+        return graces.with_fixed_nodes() if fixed else graces
 
     # Put things into it
 

@@ -18,6 +18,7 @@ from pytest_ephemeral_ns.rules.status import (
     Related,
     Verdict,
     gone_verdict,
+    may_write,
     missing_verdict,
     remember,
     verdict,
@@ -56,7 +57,8 @@ class Judge:
         self, api: Api, view: View, namespace: str, refs: Sequence[Ref], graces: Graces, refine: Refine | None
     ) -> None:
         self._api, self._view, self._namespace = api, view, namespace
-        self._refs, self._graces = refs, graces
+        writers = any(may_write(ref.api_version, ref.kind) for ref in refs)
+        self._refs, self._graces = refs, graces if writers else graces.without_writers()
         self._refine = refine or (lambda ref, found: found)
         self._seen: dict[tuple[str, str, str], Cause] = {}
         self._last: Verdicts = {}

@@ -35,6 +35,8 @@ _VERSIONS = {
     "StorageClass": "storage.k8s.io/v1",
     "IngressClass": "networking.k8s.io/v1",
 }
+# Asked for only when one is missing; followed one by one as what is waited for, they say nothing about the rest.
+_ASKED_FOR = {"ConfigMap": "v1", "Secret": "v1"}
 # Without these an object of the kind cannot be judged at all, so they are followed from the start.
 _AT_ONCE = {"Service": ("EndpointSlice",)}
 _ONE_BY_ONE = 3  # so many cluster-scoped objects of a kind are followed by name; of more, the whole collection
@@ -130,7 +132,7 @@ class View:
     def _relate(self, namespace: str, kind: str) -> None:
         kinds = self._related.setdefault(namespace, {})
         if kind not in kinds:
-            resource = self._discovery.find(_VERSIONS[kind], kind)
+            resource = self._discovery.find(_VERSIONS.get(kind) or _ASKED_FOR[kind], kind)
             kinds[kind] = self._follow(resource, namespace if resource.namespaced else "")
 
     def _arrived(self, stores: Iterable[Store]) -> None:

@@ -13,6 +13,7 @@ from pytest_ephemeral_ns.errors import UsageError
 from pytest_ephemeral_ns.rules.durations import parse_duration
 
 NEVER = math.inf
+_FIXED_NODES = 3.0
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Graces:
 
     Args:
         image_not_found: the registry knows no such image, its name is invalid, or it must not be pulled.
-        image_unauthorized: the registry wants other credentials.
+        image_unauthorized: the registry wants other credentials; the kubelet's next try, after 10 s, has no others.
         image_unreachable: the node has no such image, and nobody answers where its registry should be.
         image_pull: any other pull error: time-outs, rate limits, a registry that stumbles.
         crash_loop: a container in CrashLoopBackOff, since its first crash was seen.
@@ -34,11 +35,15 @@ class Graces:
         start_error: the container's process could not be started, for a reason that may pass.
         config_key: a ConfigMap or Secret exists but has no such key; any other error in a container's configuration.
         config_object: a whole ConfigMap or Secret is missing; an operator may write it yet.
+        config_unwritten: the same, when nothing that is waited for may have to do with its being written (a Job, a
+            RoleBinding, an Ingress, a custom resource); of no interest if ``config_object`` is not the usual one.
         service_account: the pod's ServiceAccount is missing.
         mount: a volume can't be attached or mounted.
         sandbox: the pod's network or sandbox can't be made.
         no_nodes: the cluster has no node at all.
         unschedulable: no node fits.
+        never_fits: the same, and no pod that ends would change that: labels, taints, too small nodes. On clusters that
+            never get another node (kind, embedded) it is 3 s, if ``unschedulable`` is the usual one.
         node_not_ready: no node fits because nodes are not ready, or have just joined.
         scale_up: no node fits, and an autoscaler has said that it adds one.
         quota: the ResourceQuota is used up, and no pod of the workload made progress; others come and go.
@@ -71,8 +76,8 @@ class Graces:
     """
 
     image_not_found: float = 0.0
-    image_unauthorized: float = 5.0
-    image_unreachable: float = 3.0
+    image_unauthorized: float = 0.0
+    image_unreachable: float = 1.0
     image_pull: float = 20.0
     crash_loop: float = 45.0
     crash_loop_restarts: int = 2
@@ -80,11 +85,13 @@ class Graces:
     start_error: float = 10.0
     config_key: float = 1.5
     config_object: float = 10.0
+    config_unwritten: float = 3.0
     service_account: float = 1.5
     mount: float = 60.0
     sandbox: float = 45.0
     no_nodes: float = 0.0
     unschedulable: float = 15.0
+    never_fits: float = NEVER
     node_not_ready: float = 60.0
     scale_up: float = 300.0
     quota: float = 10.0
@@ -108,6 +115,26 @@ class Graces:
     steady: float = 10.0
     gone: float = 5.0
     namespace: float = 0.0
+
+    def without_writers(self) -> Graces:
+        """Return them for a wait in which nothing may write a ConfigMap or Secret later.
+
+        Example:
+            >>> Graces().without_writers().config_object, Graces(config_object=60).without_writers().config_object
+            (3.0, 60)
+        """
+        usual = self.config_object == Graces.config_object
+        return replace(self, config_object=min(self.config_object, self.config_unwritten)) if usual else self
+
+    def with_fixed_nodes(self) -> Graces:
+        """Return them for a cluster that never gets another node, nor another label on one.
+
+        Example:
+            >>> Graces().with_fixed_nodes().never_fits, Graces(unschedulable=120).with_fixed_nodes().never_fits
+            (3.0, inf)
+        """
+        usual = self.unschedulable == Graces.unschedulable and self.never_fits == Graces.never_fits
+        return replace(self, never_fits=_FIXED_NODES) if usual else self
 
     def changed(self, pairs: Iterable[str]) -> Graces:
         """Return a copy with some values changed.

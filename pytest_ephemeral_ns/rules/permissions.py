@@ -174,6 +174,12 @@ RUN_RIGHTS: tuple[Right, ...] = (
     ),
     Right(
         ("get", "create"),
+        ("pods/attach",),
+        "asking whether a container that nothing probes still runs, before it is called ready",
+        "its kubelet is believed, which knows a second later that it has ended",
+    ),
+    Right(
+        ("get", "create"),
         ("pods/portforward",),
         "`ns.url`, `ns.port_forward` (get and create for the same reason)",
         "they fail with the server's own words",

@@ -18,6 +18,7 @@ from pytest_ephemeral_ns.kube.watch import Watcher
 from pytest_ephemeral_ns.ready import ReadyReport, wait_for_job, wait_ready
 from pytest_ephemeral_ns.rules.graces import Graces
 from pytest_ephemeral_ns.rules.objects import Ref
+from pytest_ephemeral_ns.rules.status import Verdict
 
 pytestmark = [pytest.mark.node, pytest.mark.cluster]
 # The kubelet doubles its pause between two starts from 10 s on: a test need not wait for the third. On a very busy
@@ -121,6 +122,9 @@ kind: Service
 metadata: {name: api}
 spec: {selector: {app: api}, ports: [{port: 80, targetPort: 8080}]}
 """
+
+
+SECRET = "---\napiVersion: v1\nkind: Secret\nmetadata: {name: db}\nstringData: {password: joe}"
 
 
 def test_what_works_is_ready(place: Place) -> None:
@@ -231,9 +235,23 @@ def test_a_config_map_that_does_not_exist(place: Place) -> None:
     assert 'configmap "settings" not found' in error.summary
 
 
+def test_a_secret_that_comes_while_it_is_waited_for(place: Place) -> None:
+    """The kubelet says for ten seconds more that it is missing."""
+    env = "env: [{name: PASSWORD, valueFrom: {secretKeyRef: {name: db, key: password}}}]"
+    refs = place.apply(deployment(f"{SLEEPS}, {env}"))
+
+    def write_when_missed(verdicts: dict[Ref, Verdict]) -> None:
+        if any(found.reason == "CreateContainerConfigError" for found in verdicts.values()) and not written:
+            written.extend(place.apply(SECRET))
+
+    written: list[Ref] = []
+    assert place.wait(refs, graces=Graces(), on_look=write_when_missed).objects[refs[0]].ready
+    assert written
+
+
 def test_a_key_that_the_secret_does_not_have(place: Place) -> None:
     env = "env: [{name: PASSWORD, valueFrom: {secretKeyRef: {name: db, key: password}}}]"
-    secret = "---\napiVersion: v1\nkind: Secret\nmetadata: {name: db}\nstringData: {user: joe}"
+    secret = SECRET.replace("password", "user")
     error = place.fails(deployment(f"{SLEEPS}, {env}") + secret)
     assert "couldn't find key password in Secret" in error.summary
 
@@ -296,6 +314,13 @@ def test_no_node_fits(place: Place) -> None:
 def test_too_large_for_any_node(place: Place) -> None:
     error = place.fails(deployment(f"{SLEEPS}, resources: {{requests: {{cpu: '4000'}}}}"))
     assert "Insufficient cpu" in error.summary
+
+
+@pytest.mark.parametrize("pod", ["nodeSelector: {disk: fast}", "resources: {requests: {cpu: '4000'}}"])
+def test_no_node_will_ever_fit(place: Place, pod: str) -> None:
+    text = deployment(f"{SLEEPS}, {pod}") if pod.startswith("resources") else deployment(SLEEPS, pod=pod)
+    error = place.fails(text, timeout=40, graces=Graces(unschedulable=60, never_fits=1))
+    assert "Unschedulable" in error.summary
 
 
 STATEFUL = """

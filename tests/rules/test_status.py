@@ -25,6 +25,7 @@ from pytest_ephemeral_ns.rules.status import (
     Verdict,
     gone_verdict,
     is_stored_only,
+    may_write,
     missing_verdict,
     needs,
     remember,
@@ -151,6 +152,38 @@ def test_only_what_explains_is_asked_for() -> None:
     assert "PersistentVolumeClaim" not in needs("StatefulSet", waiting)
     cause = Cause(Ref("v1", "Pod", "a"), "Unschedulable", "pod has unbound immediate PersistentVolumeClaims", T)
     assert "StorageClass" in needs("StatefulSet", Verdict("waiting", "Unschedulable", causes=(cause,)))
+
+
+@pytest.mark.parametrize(
+    ("version", "kind", "writes"),
+    [
+        ("v1", "Service", False),
+        ("apps/v1", "Deployment", False),
+        ("rbac.authorization.k8s.io/v1", "Role", False),
+        ("rbac.authorization.k8s.io/v1", "RoleBinding", True),
+        ("batch/v1", "Job", True),
+        ("networking.k8s.io/v1", "Ingress", True),
+        ("apiextensions.k8s.io/v1", "CustomResourceDefinition", True),
+        ("cert-manager.io/v1", "Certificate", True),
+    ],
+)
+def test_what_may_have_to_do_with_a_secret_that_comes_later(version: str, kind: str, writes: bool) -> None:
+    assert may_write(version, kind) is writes
+
+
+@pytest.mark.parametrize(
+    ("message", "wanted"),
+    [
+        ('configmap "settings" not found', "ConfigMap"),
+        ('MountVolume.SetUp failed for volume "tls" : secret "tls" not found', "Secret"),
+        ('configmap "kube-root-ca.crt" not found', ""),
+        ("couldn't find key mode in ConfigMap shop/settings", ""),
+    ],
+)
+def test_a_missing_object_is_looked_up(message: str, wanted: str) -> None:
+    cause = Cause(Ref("v1", "Pod", "a"), "FailedMount", message, T)
+    found = needs("Deployment", Verdict("waiting", "FailedMount", causes=(cause,)))
+    assert [kind for kind in found if kind in ("ConfigMap", "Secret")] == ([wanted] if wanted else [])
 
 
 @pytest.mark.parametrize(

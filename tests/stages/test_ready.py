@@ -557,6 +557,29 @@ def test_one_without_output_is_believed_after_a_while(world: World, monkeypatch:
     assert len(given) > 3
 
 
+@pytest.mark.parametrize("writer", [None, ("rbac.authorization.k8s.io/v1", "RoleBinding"), ("a.test/v1", "Database")])
+def test_what_nobody_will_write_is_not_waited_for_long(world: World, writer: tuple[str, str] | None) -> None:
+    world.put(replica_set())
+    told = 'configmap "settings" not found'
+    world.put(pod(state={"waiting": {"reason": "CreateContainerConfigError", "message": told}}))
+    refs = [world.put(deployment())]
+    if writer:
+        refs.append(world.put({"apiVersion": writer[0], "kind": writer[1], "metadata": {"name": "w"}}))
+    with pytest.raises(WaitTimeout if writer else WaitFailed, match="settings"):
+        wait(world, *refs, timeout=2.5, graces=Graces(config_unwritten=0.5))
+
+
+def test_a_config_map_that_has_come_is_not_missing(world: World) -> None:
+    """One that is followed by its name alone says nothing about the others."""
+    world.put(replica_set())
+    told = 'configmap "settings" not found'
+    world.put(pod(state={"waiting": {"reason": "CreateContainerConfigError", "message": told}}))
+    refs = [world.put(deployment()), world.put({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "b"}})]
+    world.put({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}})
+    with pytest.raises(WaitTimeout, match="settings"):
+        wait(world, *refs, timeout=2.5, graces=Graces(config_unwritten=0.5))
+
+
 def test_progress_is_told_in_words(world: World) -> None:
     ref, web = world.put(deployment()), world.put(deployment("web", ready=1))
     world.put(replica_set())

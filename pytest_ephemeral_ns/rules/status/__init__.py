@@ -19,6 +19,7 @@ from pytest_ephemeral_ns.rules.status.answers import Cause, Verdict, not_ready
 from pytest_ephemeral_ns.rules.status.containers import Container, runs_on
 from pytest_ephemeral_ns.rules.status.custom import READY_WHEN, custom_verdict
 from pytest_ephemeral_ns.rules.status.jobs import cron_job_verdict, job_gone, job_verdict
+from pytest_ephemeral_ns.rules.status.missing import missing_kind
 from pytest_ephemeral_ns.rules.status.platform import (
     api_service_verdict,
     autoscaler_verdict,
@@ -48,6 +49,7 @@ __all__ = [
     "Verdict",
     "gone_verdict",
     "is_stored_only",
+    "may_write",
     "missing_verdict",
     "needs",
     "proof",
@@ -98,6 +100,8 @@ _WALK: dict[str, tuple[str, ...]] = {
     "Ingress": ("IngressClass",),
     "PersistentVolumeClaim": ("StorageClass", "Event"),
 }
+# What may make ConfigMaps and Secrets, by itself or because it is what others act on: a certificate for an Ingress.
+_WRITERS = {"Job", "CronJob", "RoleBinding", "ClusterRoleBinding", "Ingress", "CustomResourceDefinition", "APIService"}
 _CLAIMS = ("PersistentVolumeClaim", "StorageClass")
 
 
@@ -191,6 +195,8 @@ def needs(kind: str, found: Verdict) -> tuple[str, ...]:
             wanted += ("Event",)
     elif any(cause.reason == "QuotaExceeded" for cause in found.causes):
         wanted += ("ResourceQuota",)
+    elif missing := {name for cause in found.causes if (name := missing_kind(cause.message))}:
+        wanted += tuple(sorted(missing))
     elif any("persistentvolumeclaim" in cause.message.lower() for cause in found.causes):
         wanted += _CLAIMS
     return wanted
@@ -221,6 +227,21 @@ def is_stored_only(api_version: str, kind: str) -> bool:
     """
     group = _group(api_version)
     return group in _STORED_GROUPS and (group, kind) not in _RULES
+
+
+def may_write(api_version: str, kind: str) -> bool:
+    """Whether an object of this kind may have to do with a ConfigMap or Secret that is written later.
+
+    Args:
+        api_version: for example ``"v1"``.
+        kind: for example ``"RoleBinding"``.
+
+    Example:
+        >>> may_write("v1", "Service"), may_write("batch/v1", "Job"), may_write("cert-manager.io/v1", "Certificate")
+        (False, True, True)
+    """
+    group = _group(api_version)
+    return kind in _WRITERS or (group not in _STORED_GROUPS and (group, kind) not in _RULES)
 
 
 def _group(api_version: str) -> str:

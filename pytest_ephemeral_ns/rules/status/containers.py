@@ -15,6 +15,7 @@ from pytest_ephemeral_ns.rules.graces import NEVER, Graces
 from pytest_ephemeral_ns.rules.objects import Object, Ref
 from pytest_ephemeral_ns.rules.status import fields, images
 from pytest_ephemeral_ns.rules.status.answers import Cause
+from pytest_ephemeral_ns.rules.status.missing import missing_grace
 from pytest_ephemeral_ns.rules.status.related import Related, first_seen, times
 
 YOUNG = timedelta(seconds=20)
@@ -125,7 +126,7 @@ def _waiting(
         )
     cause = Cause(container.ref, reason, message, now, container=container.name)
     if reason == "CreateContainerConfigError":
-        grace = graces.mount if _TRANSIENT.search(message) else _config_grace(message, graces)
+        grace = graces.mount if _TRANSIENT.search(message) else _config_grace(message, related, graces)
         return replace(cause, grace=grace, topic="config")
     if reason in _START_REASONS:
         grace = graces.refused if _HOPELESS_START.search(message) else graces.start_error
@@ -139,10 +140,9 @@ def _waiting(
     return None
 
 
-def _config_grace(message: str, graces: Graces) -> float:
-    if re.search(r"(configmap|secret) \"[^\"]*\" not found", message):
-        return graces.config_object
-    return graces.config_key
+def _config_grace(message: str, related: Related, graces: Graces) -> float:
+    missing = missing_grace(message, related, graces)
+    return graces.config_key if missing is None else missing
 
 
 def _terminated(

@@ -15,6 +15,7 @@ from pytest_ephemeral_ns.rules.objects import Object, Ref
 from pytest_ephemeral_ns.rules.status import fields, storage
 from pytest_ephemeral_ns.rules.status.answers import Cause, Verdict, not_ready, ready
 from pytest_ephemeral_ns.rules.status.containers import Container, container_cause, containers, unsteady
+from pytest_ephemeral_ns.rules.status.missing import missing_grace
 from pytest_ephemeral_ns.rules.status.related import Related, first_seen, last_seen
 
 REPLACED = frozenset({"Evicted", "Preempting", "Preempted", "NodeLost", "NodeShutdown", "Shutdown", "Terminated"})
@@ -22,7 +23,15 @@ _SCALE_UP = ("TriggeredScaleUp", "Nominated", "NominatedNode")
 _NOT_READY_NODES = re.compile(
     r"node\.kubernetes\.io/(not-ready|unreachable|network-unavailable)|node\(s\) were not ready"
 )
-_MISSING = re.compile(r"(configmap|secret) \"(?!kube-root-ca\.crt)[^\"]*\" not found")
+# All that keeps the pod from every node is what the nodes are, and no pod that ends changes that.
+_FIXED = re.compile(
+    r"0/(?P<all>\d+) nodes are available: (?P<reasons>.*?)\.( no new claims to deallocate,)? preemption: "
+    r"0/(?P=all) nodes are available: (?P=all) Preemption is not helpful for scheduling"
+)
+_FIXED_REASON = re.compile(
+    r"\d+ (Insufficient \S+|node\(s\) (didn't match Pod's node affinity(/selector)?"
+    r"|had untolerated taint\(?s?\)? ?\{(?!node\.)[^}]*\}))"
+)
 _KEY = re.compile(r"references non-existent (config|secret) key")
 _NOISE = re.compile(r"not registered|failed to sync (configmap|secret) cache|kube-root-ca\.crt")
 
@@ -131,7 +140,13 @@ def _schedule_grace(pod: Object, message: str, related: Related, graces: Graces)
         return max(graces.node_not_ready, graces.unschedulable)
     if "persistentvolumeclaim" in message.lower():
         return max(graces.provisioning, graces.unschedulable)
-    return graces.unschedulable
+    return min(graces.never_fits, graces.unschedulable) if _never_fits(message) else graces.unschedulable
+
+
+def _never_fits(message: str) -> bool:
+    """Whether every node is of the wrong sort or too small: the scheduler says that no pod's end would help."""
+    match = _FIXED.search(message)
+    return match is not None and all(_FIXED_REASON.fullmatch(reason) for reason in match["reasons"].split(", "))
 
 
 def _of_containers(pod: Object, ref: Ref, related: Related, now: datetime, graces: Graces) -> list[Cause]:
@@ -168,7 +183,9 @@ def _of_sandbox(pod: Object, ref: Ref, related: Related, now: datetime, graces: 
             continue
         reason, message = str(event["reason"]), fields.one_line(event.get("message"))
         grace = (
-            graces.sandbox if reason in ("FailedCreatePodSandBox", "NetworkNotReady") else _mount_grace(message, graces)
+            graces.sandbox
+            if reason in ("FailedCreatePodSandBox", "NetworkNotReady")
+            else _mount_grace(message, related, graces)
         )
         since = min(
             (
@@ -182,11 +199,11 @@ def _of_sandbox(pod: Object, ref: Ref, related: Related, now: datetime, graces: 
     return sorted(causes.values(), key=lambda cause: cause.grace)
 
 
-def _mount_grace(message: str, graces: Graces) -> float:
+def _mount_grace(message: str, related: Related, graces: Graces) -> float:
     if _NOISE.search(message):
         return math.inf
-    if _MISSING.search(message):
-        return graces.config_object
+    if (grace := missing_grace(message, related, graces)) is not None:
+        return grace
     return graces.config_key if _KEY.search(message) else graces.mount
 
 
