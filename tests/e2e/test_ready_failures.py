@@ -165,6 +165,43 @@ def test_an_image_that_must_not_be_pulled(place: Place) -> None:
     assert "ErrImageNeverPull" in error.summary
 
 
+# In the node's own network: containerd speaks plain HTTP to what is on its loopback.
+REGISTRY = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: registry}
+data: {httpd.conf: "/v2/private:joe:secret"}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: registry}
+spec:
+  hostNetwork: true
+  terminationGracePeriodSeconds: 0
+  volumes: [{name: conf, configMap: {name: registry}}]
+  containers:
+    - name: httpd
+      image: busybox:1.36
+      command: [sh, -c, "mkdir -p /www/v2/private; exec httpd -f -p 127.0.0.1:5055 -h /www -c /conf/httpd.conf -r us"]
+      volumeMounts: [{name: conf, mountPath: /conf}]
+      readinessProbe: {tcpSocket: {host: 127.0.0.1, port: 5055}, periodSeconds: 1}
+"""
+
+
+def test_a_registry_that_refuses(place: Place) -> None:
+    """The kubelet tries again after ten seconds: the verdict is there before that, with the registry's own words."""
+    place.wait(place.apply(REGISTRY))
+    for name, image, reason, words in [
+        ("private", "127.0.0.1:5055/private/app:1", "ImageUnauthorized", "401 Unauthorized"),
+        ("absent", "127.0.0.1:5055/public/app:1", "ImageNotFound", "not found"),
+        ("nobody", "127.0.0.1:5056/app:1", "RegistryUnreachable", "connection refused"),
+    ]:
+        error = place.fails(deployment(SLEEPS, name=name).replace("busybox:1.36", image), graces=Graces())
+        assert f"{reason}: {image}: " in error.summary
+        assert words in error.summary
+        assert "Back-off" not in error.summary
+
+
 def test_a_crash_loop_with_its_last_words(place: Place) -> None:
     error = place.fails(deployment(script("echo no database here; exit 7")))
     assert "CrashLoopBackOff" in error.summary
