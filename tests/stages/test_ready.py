@@ -811,7 +811,12 @@ def test_a_quota_that_forbids_every_pod(place: Place) -> None:
 
 
 @pytest.mark.cluster
-def test_a_dead_admission_webhook(place: Place) -> None:
+@pytest.mark.parametrize("exists", [False, True], ids=["no Service", "a Service without endpoints"])
+def test_a_dead_admission_webhook(place: Place, exists: bool) -> None:
+    if exists:
+        ports, selector = [{"port": 443}], {"app": "nobody"}
+        spec = {"selector": selector, "ports": ports}
+        place.apply({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "nobody"}, "spec": spec})
     name, client = f"dead-{place.name}", {"service": {"namespace": place.name, "name": "nobody", "path": "/"}}
     pods = [{"apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"], "operations": ["CREATE"]}]
     hook = {
@@ -836,7 +841,9 @@ def test_a_dead_admission_webhook(place: Place) -> None:
         place.api.delete(f"/apis/{group}/{kind.lower()}s/{name}")
     assert "WebhookUnavailable" in caught.value.summary
     assert 'failed calling webhook "dead.example.com"' in caught.value.summary
-    assert 'service "nobody" not found' in caught.value.summary
+    assert f"https://nobody.{place.name}.svc" in caught.value.summary
+    assert exists or 'service "nobody" not found' in caught.value.summary
+    assert caught.value.command == f"kubectl -n {place.name} describe service nobody"
 
 
 def refused_once(place: Place) -> None:

@@ -34,6 +34,8 @@ _KINDS: tuple[tuple[str, str, str], ...] = (
     (r"is invalid: ", "InvalidPod", "refused"),
 )
 
+_SERVICE = re.compile(r"https://(?P<name>[^./\s]+)\.(?P<namespace>[^./\s]+)\.svc\b")
+
 
 def refusal(ref: Ref, message: str, since: datetime, graces: Graces, related: Related | None = None) -> Cause:
     """Return the cause for one refusal to make a pod.
@@ -55,8 +57,15 @@ def refusal(ref: Ref, message: str, since: datetime, graces: Graces, related: Re
             seconds = getattr(graces, grace)
             if grace == "quota" and related is not None:
                 seconds = quota_grace(message, related, graces)
-            return Cause(ref, reason, fields.one_line(message), since, seconds, topic="refused")
+            command = _who_answers(message) if grace == "webhook" else ""
+            return Cause(ref, reason, fields.one_line(message), since, seconds, topic="refused", command=command)
     return Cause(ref, "FailedCreate", fields.one_line(message), since, graces.quota, topic="refused")
+
+
+def _who_answers(message: str) -> str:
+    """What shows whether a webhook's Service exists, and has endpoints; empty if it is not in this cluster."""
+    match = _SERVICE.search(message)
+    return f"kubectl -n {match['namespace']} describe service {match['name']}" if match else ""
 
 
 def refusals(owner: Object, ref: Ref, pods: Iterable[Object], related: Related, graces: Graces) -> list[Cause]:
