@@ -37,7 +37,7 @@ class Ask:
         verify: of httpx: ``True``, ``False``, a file or folder of CA certificates, or an ``ssl.SSLContext``.
         cert: a client certificate: a file, or (file, key file[, password]).
         max_body: bytes of a body that are read.
-        timeout: seconds for one request, with its redirects and its whole body.
+        timeout: seconds for each step of a request, and until a body that is still coming is cut.
     """
 
     url: str
@@ -166,7 +166,8 @@ def perform(client: httpx.Client, ask: Ask, timeout: float) -> Answer:
     Args:
         client: of httpx.
         ask: what to ask.
-        timeout: seconds for all of it; a body that is still coming then is cut.
+        timeout: seconds for each step of each hop: to connect, to send, for the server to say anything more. A body
+            that is still coming so long after the beginning is cut when its next part arrives.
 
     Raises:
         httpx.TransportError: no answer.

@@ -55,7 +55,8 @@ def wait_for_contract(
             anything. It may raise AssertionError or OSError (not yet) or :class:`NeverReady` (never).
         until: gets the body (decoded JSON, else text) and returns whether it is as wanted.
         fail_when: gets the body and returns whether waiting longer is of no use.
-        timeout: seconds, or the deadline that other waits share.
+        timeout: seconds, or the deadline that other waits share. The last look begins when they are over at the latest;
+            a request has 0.5 s then, a callable as long as it takes.
         interval: seconds between two looks; a server's Retry-After counts when it is longer.
         headers: sent with each request; credentials in them are not printed.
         correlation_id: sent as X-Correlation-ID, and printed in the errors; by default a new one.
@@ -69,7 +70,9 @@ def wait_for_contract(
         **request: ``method``, ``json``, ``data``, ``content``, ``params``, ``cookies`` as in httpx;
             ``follow_redirects`` (False), ``verify`` (True; a file or folder of CA certificates, or an SSLContext),
             ``cert`` (a client certificate: a file, or (file, key file[, password])), ``max_body`` (bytes, 1 MiB),
-            ``request_timeout`` (seconds for one request with its whole body, 10).
+            ``request_timeout`` (10; seconds for each step of a request: to connect, to send, for the server to say
+            anything more. A body that is still coming so long after the request began is cut. Near the deadline it is
+            what is left until then).
 
     Returns:
         The last body, or what the callable returned.
