@@ -5,12 +5,13 @@ PYTEST_DONT_REWRITE
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,11 +63,16 @@ def provisioned(run: Run, deploy: Deploy, policy: str | None = None, *, gates: b
     Raises:
         EphemeralNsError: it could not be created, deployed or made ready; what was created is released.
     """
-    run.raise_if_known(deploy)
+    attempt = (deploy, policy)  # what one policy refuses may be right for another
+    run.raise_if_known(attempt)
     guard = Guard.of(run.settings, policy)
     namespace = _reused(run) if run.settings.reuse else _provision(run, run.seat.worker_id, run.next_extra())
     try:
-        _fill(run, namespace, guard, deploy, gates)
+        try:
+            _make_ready(run, namespace, guard, deploy, gates)
+        except EphemeralNsError as error:
+            run.learn(attempt, error)
+            raise
         yield namespace
     except BaseException as error:
         take_evidence(namespace, error, run.settings.diagnostics)
@@ -96,14 +102,6 @@ def _reused(run: Run) -> Namespace:
     deadline = Deadline.after(run.settings.timeout)
     run.timeline.mark("reused", found["name"], uid=found["uid"], lane=run.seat.worker_id)
     return _handle(run, Record(found["name"], found["uid"]), run.seat.worker_id, deadline)
-
-
-def _fill(run: Run, namespace: Namespace, guard: Guard, deploy: Deploy, gates: bool) -> None:
-    try:
-        _make_ready(run, namespace, guard, deploy, gates)
-    except EphemeralNsError as error:
-        run.learn(deploy, error)
-        raise
 
 
 def _make_ready(run: Run, namespace: Namespace, guard: Guard, deploy: Deploy, gates: bool = True) -> None:
@@ -272,8 +270,21 @@ def filler(deploy: Sequence[Source] | Deploy | None, default: Deploy) -> Deploy:
         return default
     if callable(deploy):
         return deploy
-    sources = tuple(deploy)
-    return lambda namespace: namespace.deploy_and_wait(sources) if sources else None
+    from pytest_ephemeral_ns.deploy.fingerprint import fingerprint
+
+    return _Filling(copy.deepcopy(tuple(deploy)), fingerprint(deploy, Path.cwd()))
+
+
+@dataclass(frozen=True)
+class _Filling:
+    """Sources as a function of the namespace: equal to those of another test while no file of them has changed."""
+
+    sources: tuple[Source, ...]
+    files: tuple[object, ...]
+
+    def __call__(self, namespace: Namespace) -> None:
+        if self.sources:
+            namespace.deploy_and_wait(self.sources)
 
 
 def check(settings: Settings, identity: Identity) -> None:

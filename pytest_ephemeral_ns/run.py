@@ -96,7 +96,7 @@ class Run(Ledger):
         if identity:
             self.timeline.detail("identity", project=identity.project, ref=identity.ref, commit=identity.commit)
         self._serial = itertools.count(1)
-        self._known: list[tuple[object, EphemeralNsError]] = []
+        self._known: list[tuple[object, EphemeralNsError, str]] = []
 
     @property
     def identity(self) -> Identity:
@@ -216,17 +216,20 @@ class Run(Ledger):
     # Failures that trying again cannot mend, so that 500 tests do not repeat one.
 
     def learn(self, deploy: object, error: EphemeralNsError) -> None:
-        """Remember a failure of ``deploy``, unless another try could end differently."""
+        """Remember a failure of ``deploy``, and whose it was, unless another try could end differently."""
         passing = isinstance(error, TimeoutError) or (
             isinstance(error, ApiError) and error.status in (0, 429, 500, 503)
         )
         if not passing:
-            self._known.append((deploy, error))
+            self._known.append((deploy, error, self.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" (")[0]))
 
     def raise_if_known(self, deploy: object) -> None:
-        """Raise what :meth:`learn` remembered of ``deploy``."""
-        for known, error in self._known:
-            if known is deploy:
+        """Raise what :meth:`learn` remembered of ``deploy``, or of what equals it."""
+        for known, error, test in self._known:
+            if known == deploy:
+                said = f"not tried again: it failed for good{f' in {test}' if test else ''}"
+                if said not in error.evidence:
+                    error.evidence = (*error.evidence, said)
                 raise error.with_traceback(None)
 
     def close(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 pytestmark = pytest.mark.cluster
@@ -145,3 +147,54 @@ def test_shared_that_the_users_own_deploy_breaks_is_tried_once(pytester, run_pyt
     result.stdout.fnmatch_lines(["*RuntimeError: no seed today*"])
     result.stdout.fnmatch_lines(["*which the run shares, was not filled: RuntimeError: no seed today*"])
     assert witness.namespaces() == {}
+
+
+REFUSED = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: api}
+spec:
+  replicas: -1
+  selector: {matchLabels: {app: api}}
+  template: {metadata: {labels: {app: api}}, spec: {containers: [{name: a, image: "busybox:1.36"}]}}
+"""
+ASKS = {
+    "function": "def test_it(ephemeral_ns, n): pass",
+    "factory": "def test_it(ephemeral_ns_factory, n):\n    with ephemeral_ns_factory(deploy=['refused.yaml']): pass",
+}
+
+
+@pytest.mark.parametrize("how", ASKS)
+def test_what_is_refused_for_good_is_not_repeated(pytester, run_pytest, witness, how):
+    """Each worker tries once; all other tests say at once why, and in which test that was."""
+    pytester.makefile(".yaml", refused=REFUSED)
+    pytester.makeini("[pytest]\nephemeral_ns_deploy = refused.yaml\nephemeral_ns_scope = function\n")
+    pytester.makepyfile(f"import pytest\n@pytest.mark.parametrize('n', range(10))\n{ASKS[how]}\n")
+    result = run_pytest("-n", "2", "--ephemeral-ns-report=report.json")
+    assert sum(result.parseoutcomes().get(word, 0) for word in ("errors", "failed")) == 10
+    said = result.stdout.str()
+    assert said.count("spec.replicas: Invalid value: -1") >= 10
+    assert said.count("not tried again: it failed for good in test_what_is_refused") == 8
+    assert len(json.loads((pytester.path / "report.json").read_text())["namespaces"]) == 2
+    assert witness.namespaces() == {}
+
+
+def test_what_one_policy_refuses_is_tried_with_another(pytester, run_pytest):
+    pytester.makepyfile(
+        """
+        import pytest
+        from pytest_ephemeral_ns import EphemeralNsError
+        tried = []
+        def deploy(ns):
+            tried.append(ns)
+            if len(tried) == 1:
+                raise EphemeralNsError("too small a quota")
+        def test_it(ephemeral_ns_factory):
+            for _ in range(2):
+                with pytest.raises(EphemeralNsError, match="too small"), ephemeral_ns_factory(deploy=deploy):
+                    pass
+            with ephemeral_ns_factory(deploy=deploy, policy="none"):
+                assert len(tried) == 2
+        """
+    )
+    run_pytest().assert_outcomes(passed=1)
