@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+from unittest.mock import patch
 
-from benchmarks.measure import Sample
+from benchmarks.measure import Sample, installed
 from pytest_ephemeral_ns.clusters import embedded
 from pytest_ephemeral_ns.clusters.embedded.node import missing
 from pytest_ephemeral_ns.deadline import Deadline
@@ -18,15 +19,15 @@ ROUNDS = 5
 
 def run() -> list[Sample]:
     """Start and stop a cluster several times, without and, where it is possible, with a node."""
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["EPHEMERAL_NS_STATE_DIR"] = folder
-        try:
-            found = [_sample("nothing running → usable namespace, control plane only", "none")]
-            if not missing():
-                found.append(_sample("nothing running → usable namespace, with a real node and DNS", "real"))
-            return found
-        finally:
-            del os.environ["EPHEMERAL_NS_STATE_DIR"]
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        patch.dict(os.environ, {**installed(os.environ), "EPHEMERAL_NS_STATE_DIR": folder}, clear=True),
+    ):
+        _once("none")  # the first finds nothing in the machine's memory
+        found = [_sample("nothing running → usable namespace, control plane only", "none")]
+        if not missing():
+            found.append(_sample("nothing running → usable namespace, with a real node and DNS", "real"))
+        return found
 
 
 def _sample(name: str, nodes: str) -> Sample:

@@ -60,9 +60,9 @@ def _compare(connection: Connection, folder: Path) -> list[Sample]:
 
         ours(), bounded(), theirs()  # the first of each opens its connection
         turns = {
-            "create → usable, guard rails count, ours": bounded,
             "create → usable, ours": ours,
             "create → usable, plain HTTP": theirs,
+            "create → usable, guard rails count, ours": bounded,
         }
         found = take_turns(turns, ROUNDS)
     plain.close()
