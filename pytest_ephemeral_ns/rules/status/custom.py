@@ -34,8 +34,8 @@ def custom_verdict(obj: Object, related: Related, now: datetime, graces: Graces)
 
     In this order: the annotations ``pytest-ephemeral-ns/failed-when`` and ``…/ready-when`` (``condition=Ready``,
     ``condition=Ready=False``, ``jsonpath={.status.phase}=Running``, ``exists``), ``Stalled``, ``Reconciling``, the
-    condition ``Ready`` (or ``Available``, ``Programmed``, …), a phase; without any of them it is not observed yet for a
-    grace period, and then ready.
+    condition ``Ready`` (or ``Available``, ``Programmed``, …) and ``Failed``, a phase; without any of them it is not
+    observed yet for a grace period, and then ready.
 
     Args:
         obj: the object.
@@ -45,16 +45,19 @@ def custom_verdict(obj: Object, related: Related, now: datetime, graces: Graces)
     """
     if (told := _by_rule(obj, related, now)) is not None:
         return told
-    if fields.is_true(obj, "Stalled"):
+    if _holds_now(obj, "Stalled"):
         return not_ready("", "", [_cause(obj, "Stalled", 0.0, now)], now, related.seen)
-    if fields.is_true(obj, "Reconciling"):
+    if _holds_now(obj, "Reconciling"):
         return not_ready("", "", [_cause(obj, "Reconciling", float("inf"), now)], now, related.seen)
+    failed = [_cause(obj, "Failed", graces.custom, now)] if _holds_now(obj, "Failed") else []
     for kind in _POSITIVE:
         found = fields.condition(obj, kind)
         if found.get("status") == "True" and not _stale(obj, found):
             return ready(kind, fields.one_line(found.get("message")))
         if found:
-            return not_ready("", "", [_cause(obj, kind, float("inf"), now)], now, related.seen)
+            return not_ready("", "", [*failed, _cause(obj, kind, float("inf"), now)], now, related.seen)
+    if failed:
+        return not_ready("", "", failed, now, related.seen)
     return _by_phase(obj, related, now, graces) or _silent(obj, related, now, graces)
 
 
@@ -110,6 +113,11 @@ def _steps(path: str) -> list[str]:
 
 def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _holds_now(obj: Object, kind: str) -> bool:
+    """Whether a condition is true of the object's present generation."""
+    return fields.is_true(obj, kind) and not _stale(obj, fields.condition(obj, kind))
 
 
 def _stale(obj: Mapping[str, Any], condition: Mapping[str, Any]) -> bool:

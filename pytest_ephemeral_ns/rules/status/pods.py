@@ -92,7 +92,11 @@ def pod_causes(pod: Object, related: Related, now: datetime, graces: Graces) -> 
         return [Cause(ref, "PodSucceeded", "it ended, and it is not started again", now, graces.gone, log="current")]
     if not fields.dig(pod, "spec", "nodeName"):
         return _unscheduled(pod, ref, related, now, graces)
-    return _of_containers(pod, ref, related, now, graces) or _of_sandbox(pod, ref, related, now, graces)
+    return (
+        _of_containers(pod, ref, related, now, graces)
+        or _of_sandbox(pod, ref, related, now, graces)
+        or _of_gates(pod, ref, now)
+    )
 
 
 def _ended(pod: Object, ref: Ref, now: datetime) -> Cause:
@@ -205,6 +209,15 @@ def _mount_grace(message: str, related: Related, graces: Graces) -> float:
     if (grace := missing_grace(message, related, graces)) is not None:
         return grace
     return graces.config_key if _KEY.search(message) else graces.mount
+
+
+def _of_gates(pod: Object, ref: Ref, now: datetime) -> list[Cause]:
+    """A readiness gate is somebody else's word, for example a load balancer's that has not registered the pod yet."""
+    found = fields.condition(pod, "Ready")
+    if found.get("reason") != "ReadinessGatesNotReady":
+        return []
+    since = fields.when(found.get("lastTransitionTime"), now)
+    return [Cause(ref, "ReadinessGatesNotReady", fields.one_line(found.get("message")), since)]
 
 
 def _pulling(pod: Object, ref: Ref, related: Related) -> list[Cause]:
