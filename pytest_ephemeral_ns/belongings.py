@@ -16,6 +16,7 @@ from pytest_ephemeral_ns.rules.naming import RUN
 from pytest_ephemeral_ns.rules.objects import Ref
 
 if TYPE_CHECKING:
+    from pytest_ephemeral_ns.deadline import Deadline
     from pytest_ephemeral_ns.deploy import Tracked
     from pytest_ephemeral_ns.kube.api import Api
     from pytest_ephemeral_ns.reap import Found
@@ -92,11 +93,11 @@ def remove_rest(run: Run, kept: Collection[str]) -> list[str]:
     return remove_cluster_scoped(run.api, things.values())
 
 
-def _found(run: Run, *, going: bool = True) -> list[Tracked]:
+def _found(run: Run, **which: Any) -> list[Tracked]:
     from pytest_ephemeral_ns.deploy import find_outside
     from pytest_ephemeral_ns.kube.discovery import Discovery
 
-    return find_outside(run.api, Discovery(run.api), run=run.seat.run_id, going=going)
+    return find_outside(run.api, Discovery(run.api), run=run.seat.run_id, **which)
 
 
 def remaining(run: Run, kept: Collection[str]) -> list[str]:
@@ -108,10 +109,56 @@ def remaining(run: Run, kept: Collection[str]) -> list[str]:
     """
     try:
         left = _found(run, going=False) if run.read(BEGAN) is not None else []
-        things = [thing for thing in left if thing.home not in kept and not (thing.shared and kept)]
-        return [*map(_line, things), *_volumes(run, kept)]
+        return [*map(_line, _unkept(left, kept)), *_volumes(run, kept)]
     except EphemeralNsError as error:
         return [f"what is left outside the namespaces could not be looked up: {error.summary}"]
+
+
+def _unkept(things: Iterable[Tracked], kept: Collection[str]) -> list[Tracked]:
+    return [thing for thing in things if thing.home not in kept and not (thing.shared and kept)]
+
+
+def wait_outside_gone(run: Run, kept: Collection[str], deadline: Deadline) -> list[str]:
+    """Wait until what is being deleted outside is gone, for ``--ephemeral-ns-wait-deleted``.
+
+    Args:
+        run: the run.
+        kept: names of the namespaces that stay; theirs stays too.
+        deadline: when to stop waiting.
+
+    Returns:
+        A line for everything that is still there, with what holds it.
+    """
+    if run.read(BEGAN) is None:
+        return []
+    try:
+        going = _found(run, wanted=lambda obj: bool(obj["metadata"].get("deletionTimestamp")))
+        return [line for thing in _unkept(going, kept) if (line := _held(run.api, thing, deadline))]
+    except EphemeralNsError as error:
+        return [f"that all is gone outside the namespaces could not be confirmed: {error.summary}"]
+
+
+def _held(api: Api, thing: Tracked, deadline: Deadline) -> str:
+    """Look until an object is gone; return what holds it at the deadline."""
+    import tenacity
+
+    def look() -> dict[str, Any]:
+        metadata: dict[str, Any] = (api.find(thing.path) or {}).get("metadata") or {}
+        return metadata if metadata.get("uid") == thing.ref.uid else {}
+
+    looking = tenacity.Retrying(
+        retry=tenacity.retry_if_result(bool),
+        wait=tenacity.wait_exponential(multiplier=0.1, max=1),
+        stop=tenacity.stop_after_delay(deadline.remaining()),
+        retry_error_callback=lambda state: state.outcome.result() if state.outcome else {},
+    )
+    metadata = looking(look)
+    if not metadata:
+        return ""
+    by = ", ".join(metadata.get("finalizers") or ()) or "nothing that it names"
+    where = f" --namespace {thing.ref.namespace}" if thing.ref.namespace else ""
+    command = f"kubectl get {thing.ref.kind.lower()} {thing.ref.name}{where} --output yaml"
+    return f"remains: {thing.ref}: it is being deleted since {metadata['deletionTimestamp']}, held by {by}; → {command}"
 
 
 def _line(thing: Tracked) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from pytest_ephemeral_ns.belongings import remaining, remove_outside, remove_rest
+from pytest_ephemeral_ns.belongings import remaining, remove_outside, remove_rest, wait_outside_gone
 from pytest_ephemeral_ns.deadline import Deadline
 from pytest_ephemeral_ns.errors import EphemeralNsError
 from pytest_ephemeral_ns.keeping import Kept, keep_if_wanted, kept
@@ -177,7 +177,10 @@ def _outside(run: Run, kept: set[str]) -> tuple[str, ...]:
             run.warn(problem)
     except EphemeralNsError as error:
         run.warn(error.summary)
-    return tuple(remaining(run, kept))
+    lines = remaining(run, kept)
+    if run.settings.wait_deleted:
+        lines += wait_outside_gone(run, kept, Deadline.after(run.settings.timeout))
+    return tuple(lines)
 
 
 def _swept(run: Run) -> Sweep:

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import signal
+import threading
 import time
 import uuid
 
@@ -117,3 +118,64 @@ def _until(check):
             return
         time.sleep(0.1)
     raise AssertionError("it did not happen within a minute")
+
+
+HELD = """
+import pytest
+ROLE = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+        "metadata": {"name": "outside-held", "finalizers": ["example.com/hold"]}}
+
+@pytest.fixture(scope="session")
+def ephemeral_ns_deploy():
+    return lambda ns: ns.apply(ROLE, cluster_scoped="own")
+
+def test_it(ephemeral_ns):
+    pass
+"""
+
+
+@pytest.fixture
+def let_go(witness):
+    """Take the finalizer off again; the test's own roles only. Returns those that are there, or only those going."""
+
+    def roles(going=False):
+        found = json.loads(witness.kubectl("get", "clusterroles", "-o", "json", "-l", "pytest-ephemeral-ns/run"))
+        there = [item["metadata"] for item in found["items"] if item["metadata"]["name"].startswith("outside-held-")]
+        return [one["name"] for one in there if one.get("deletionTimestamp") or not going]
+
+    yield roles
+    for name in roles():
+        witness.kubectl("patch", "clusterrole", name, "--type=merge", '--patch={"metadata":{"finalizers":null}}')
+
+
+def test_wait_deleted_names_what_does_not_go(pytester, run_pytest, let_go):
+    pytester.makepyfile(HELD)
+    result = run_pytest("--ephemeral-ns-wait-deleted", "--ephemeral-ns-timeout=8s")
+    result.assert_outcomes(passed=1)
+    (role,) = let_go()
+    result.stdout.fnmatch_lines(
+        [f"remains: ClusterRole/{role}: it is being deleted since *, held by example.com/hold; *"]
+    )
+
+
+def test_wait_deleted_waits_for_what_is_outside(pytester, run_pytest, let_go, witness):
+    """Somebody takes the finalizer off while the run waits."""
+    pytester.makepyfile(HELD)
+    over = threading.Event()
+
+    def help_it() -> None:
+        while not let_go(going=True) and not over.wait(0.3):
+            pass
+        over.wait(9)  # longer than the namespace takes to be gone
+        for name in let_go():
+            witness.kubectl("patch", "clusterrole", name, "--type=merge", '-p={"metadata":{"finalizers":null}}')
+
+    helper = threading.Thread(target=help_it)
+    helper.start()
+    result = run_pytest("--ephemeral-ns-wait-deleted")
+    left = let_go()
+    over.set()
+    helper.join(60)
+    result.assert_outcomes(passed=1)
+    assert left == []
+    assert "remains" not in result.stdout.str()
