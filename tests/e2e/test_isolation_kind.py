@@ -1,4 +1,7 @@
-"""prove_isolation() on the real kind: whether its network plugin carries policies out is seen by another kubectl."""
+"""prove_isolation() on the real kind: whether its network plugin carries policies out is seen by another kubectl.
+
+kindnet does since kind 0.24. A node image without it has the plain CNI bridge, which ignores policies.
+"""
 
 from __future__ import annotations
 
@@ -49,3 +52,21 @@ def test_the_verdict_is_what_somebody_else_sees(kind_cluster, kubectl, outside):
     assert proof.count("connected (must connect)") == 2
     assert proof.count("connected (must time out)") == (2 if comes_in else 0)
     assert ("does not enforce NetworkPolicy" in proof) == comes_in
+
+
+TEST = """
+def test_it(ephemeral_ns):
+    assert ephemeral_ns.prove_isolation().verdict.word == "enforced"
+"""
+
+
+def test_under_pytest_it_is_skipped_with_the_reason_or_proven(pytester, kind_cluster, kubectl):
+    pytester.makepyfile(TEST)
+    where = (f"--ephemeral-ns-kubeconfig={kind_cluster.kubeconfig}", f"--ephemeral-ns-context=kind-{kind_cluster.name}")
+    options = ("--ephemeral-ns", *where, "--ephemeral-ns-policy=isolated", "-rs", "-Werror")
+    result = pytester.runpytest_subprocess(*options)
+    if kubectl("get", "-n", "kube-system", "daemonset/kindnet").returncode == 0:
+        result.assert_outcomes(passed=1)
+        return
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["SKIPPED * this cluster does not enforce NetworkPolicy: pod of * connects, although*"])
