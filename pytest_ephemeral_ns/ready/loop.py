@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from pytest_ephemeral_ns.kube.discovery import Discovery
     from pytest_ephemeral_ns.kube.watch import Watcher
 
-WINDOW = 1.0
-"""Seconds from the first sign of trouble to the error at least, so that one report names all causes."""
+WINDOW, WINDOW_OF_ONE = 1.5, 1.0
+"""Seconds from the first sign of trouble to the error at least, so that one report names all causes; of one object."""
 _CALM = 0.03  # from one look to the next: a burst of events is one change
 _LONGEST = 5.0
 _TICK = 1.0
@@ -134,7 +134,7 @@ def _block(watcher: Watcher, seen: int, seconds: float) -> None:
 
 
 class _Collecting:
-    """Gives further causes a second to show, counted from the first sign of trouble on what failed."""
+    """Gives further causes a moment to show, counted from the first sign of trouble on what failed."""
 
     def __init__(self) -> None:
         self._since: dict[Ref, float] = {}
@@ -144,7 +144,8 @@ class _Collecting:
         now = time.monotonic()
         troubled = [ref for ref, item in verdicts.items() if item.failed or item.due is not None]
         self._since = {ref: self._since.get(ref, now) for ref in troubled}
-        ends = [self._since[ref] + WINDOW for ref, item in verdicts.items() if item.failed]
+        window = WINDOW if len(verdicts) > 1 else WINDOW_OF_ONE
+        ends = [self._since[ref] + window for ref, item in verdicts.items() if item.failed]
         return max(0.0, min(ends) - now) if ends and not nothing_moves(verdicts) else 0.0
 
 
