@@ -103,6 +103,12 @@ class Ending:
 
 
 WAITS = "time.sleep(60)"
+# As long as it takes: on a busy machine a blow may come seconds after the test that it is meant for began.
+UNTIL_STRUCK = """
+ends = time.time() + 300
+while not (HERE / "struck").exists() and time.time() < ends:
+    time.sleep(0.05)
+"""
 # Deaf to every interrupt that Python can raise, like a call into a library that does not come back.
 DEAF = """
 ends = time.time() + 120
@@ -228,7 +234,7 @@ ENDINGS = (
     signals("group SIGKILL", Blow("group", KILL), left=True, folder=True, codes=(-9,)),
     Ending("timeout by signal", WAITS, args=("-ptimeout", "--timeout=15", "--timeout-method=signal"), codes=(1,)),
     Ending("timeout by thread", WAITS, args=("-ptimeout", "--timeout=15", "--timeout-method=thread"), codes=(1,)),
-    Ending("worker SIGKILL", "time.sleep(3)", blows=(Blow("worker", KILL),), **CRASHED),
+    Ending("worker SIGKILL", UNTIL_STRUCK, blows=(Blow("worker", KILL),), **CRASHED),
     Ending("worker os._exit", f"{ONCE}\nos._exit(3)", **CRASHED),
     Ending("worker out of memory", f"{ONCE}{MEMORY}", needs="cgroup", **CRASHED),
     Ending(
@@ -250,8 +256,8 @@ ENDINGS = (
         codes=(0, 1, 3),
         silent=(),
     ),
-    Ending("API server away while tests run", "time.sleep(3)", blows=(Blow("server"),)),
-    Ending("API server restarts while tests run", "time.sleep(3)", blows=(Blow("kube-apiserver", KILL),)),
+    Ending("API server away while tests run", UNTIL_STRUCK, blows=(Blow("server"),)),
+    Ending("API server restarts while tests run", UNTIL_STRUCK, blows=(Blow("kube-apiserver", KILL),)),
     Ending(
         "API server away from now on",
         "pass",

@@ -151,6 +151,7 @@ class Lab:
                     _restart(self.cluster, blow.number)
                 else:
                     _strike(blow, process, here, proxy)
+            (here / "struck").touch()
             code = process.wait(PATIENCE)
             _wait(lambda: not _processes(here), "", ORPHANS)
         finally:
@@ -194,7 +195,14 @@ class Lab:
     def kubectl(self, *args: str) -> str:
         """Ask a kubectl that knows nothing of the plugin."""
         command = [str(bin_dir() / "kubectl"), "--kubeconfig", str(self.cluster.kubeconfig), *args]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+        ends = time.monotonic() + 60
+        while True:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+            if done.returncode == 0:
+                return done.stdout
+            # Another run's row may be restarting the API server just now.
+            assert time.monotonic() < ends, done.stderr
+            time.sleep(0.5)
 
     def namespaces(self, prefix: str) -> dict[str, dict[str, Any]]:
         """Return the namespaces whose name begins so, those that are being deleted too."""
