@@ -212,12 +212,18 @@ class Lab:
     def _leases(self, namespace: str) -> list[str]:
         return self.kubectl("get", "leases", "-n", namespace, "-o", "name").split()
 
-    def forget(self, name: str) -> None:
-        """Remove what a run left on purpose."""
-        left = self.namespaces(f"{name}-")
-        if left:
-            self.kubectl("delete", "namespaces", *left, "--wait=false")
-        shutil.rmtree(self.folder / name, ignore_errors=True)
+    def forget(self, *names: str) -> None:
+        """Remove what runs left on purpose: other tests on the same cluster count what is there.
+
+        Args:
+            names: of the runs; all of this laboratory's by default.
+        """
+        names = names or tuple(self._used)
+        prefixes = tuple(f"{name}-" for name in names)
+        if left := [name for name in self.namespaces("") if name.startswith(prefixes)]:
+            self.kubectl("delete", "namespaces", *left, "--wait=false", "--ignore-not-found")
+        for name in names:
+            shutil.rmtree(self.folder / name, ignore_errors=True)
 
 
 def _is_going(item: Mapping[str, Any]) -> bool:

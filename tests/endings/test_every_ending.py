@@ -17,8 +17,10 @@ PARAMS = [pytest.param(case, id=case.id, marks=() if case.everyday else pytest.m
 
 
 @pytest.fixture(scope="module")
-def lab(control_plane, tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    return Lab(control_plane, tmp_path_factory.mktemp("end"))
+def lab(control_plane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    lab = Lab(control_plane, tmp_path_factory.mktemp("end"))
+    yield lab
+    lab.forget()
 
 
 @pytest.fixture(scope="module")
