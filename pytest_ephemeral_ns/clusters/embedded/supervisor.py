@@ -115,6 +115,7 @@ class Supervisor:
         return Plan(self.home, Path(self.spec.bin_dir), self.spec.nodes, address, port, pods, network)
 
     def _start_api_server(self, plan: Plan, deadline: Deadline) -> None:
+        self._launch(control_plane.etcd(plan))  # needs no certificate, and starts while they are written
         self._say(port=plan.port, network=plan.network, message="writing certificates")
         node = (self.node.spec.name, self.node.spec.node_ip) if self.node else None
         certificates.write_all(self.home.pki, server_names=plan.server_names, node=node)
@@ -123,7 +124,6 @@ class Supervisor:
         self._kubeconfig(plan, "admin", self.home.kubeconfig)
         parts = "etcd, kube-apiserver and the node" if self.node else "etcd and kube-apiserver"
         self._say(server=plan.server, message=f"starting {parts}")
-        self._launch(control_plane.etcd(plan))
         self._launch(control_plane.api_server(plan))
         if self.node:
             # It waits for the API server by itself; until then both have the processor in turns.
