@@ -62,12 +62,12 @@ def remove_outside(run: Run, namespace: str) -> list[str]:
     Returns:
         One sentence for everything that could not be removed, with the command that removes it.
     """
-    notes = run.read_all(NOTED)
-    mine = [thing for thing in _things(notes) if thing.home == namespace] if notes else []
-    if not mine:
+    notes = [told for told in run.read_all(NOTED) if told["home"] == namespace]
+    if not notes:
         return []
     from pytest_ephemeral_ns.deploy import remove_cluster_scoped
 
+    mine = _things(notes)
     problems = remove_cluster_scoped(run.api, mine, namespace)
     for thing in mine:
         run.forget(f"{NOTED}/{thing.ref.uid}")
@@ -156,17 +156,16 @@ def _held(api: Api, thing: Tracked, deadline: Deadline) -> str:
     if not metadata:
         return ""
     by = ", ".join(metadata.get("finalizers") or ()) or "nothing that it names"
-    where = f" --namespace {thing.ref.namespace}" if thing.ref.namespace else ""
-    command = f"kubectl get {thing.ref.kind.lower()} {thing.ref.name}{where} --output yaml"
+    command = f"{_kubectl('get', thing.ref)} --output yaml"
     return f"remains: {thing.ref}: it is being deleted since {metadata['deletionTimestamp']}, held by {by}; → {command}"
 
 
 def _line(thing: Tracked) -> str:
-    return f"remains: {thing.ref}; → {_delete(thing.ref)}"
+    return f"remains: {thing.ref}; → {_kubectl('delete', thing.ref)}"
 
 
-def _delete(ref: Ref) -> str:
-    return f"kubectl delete {ref.kind.lower()} {ref.name}{f' --namespace {ref.namespace}' if ref.namespace else ''}"
+def _kubectl(verb: str, ref: Ref) -> str:
+    return f"kubectl {verb} {ref.kind.lower()} {ref.name}{f' --namespace {ref.namespace}' if ref.namespace else ''}"
 
 
 def _volumes(run: Run, kept: Collection[str]) -> Iterator[str]:

@@ -68,11 +68,8 @@ def provisioned(run: Run, deploy: Deploy, policy: str | None = None, *, gates: b
     guard = Guard.of(run.settings, policy)
     namespace = _reused(run) if run.settings.reuse else _provision(run, run.seat.worker_id, run.next_extra())
     try:
-        try:
+        with _learning(run, attempt):
             _make_ready(run, namespace, guard, deploy, gates)
-        except EphemeralNsError as error:
-            run.learn(attempt, error)
-            raise
         yield namespace
     except BaseException as error:
         take_evidence(namespace, error, run.settings.diagnostics)
@@ -90,7 +87,7 @@ def _failed(error: BaseException) -> bool:
 def _mark_failed(run: Run, namespace: Namespace, error: BaseException) -> None:
     """Remember what failed while a namespace was set up or used in a block, and in which test."""
     if _failed(error):
-        test = run.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" (")[0]
+        test = run.current_test
         namespace.mark_failed(f"{test}: {type(error).__name__}" if test else type(error).__name__)
 
 
@@ -102,6 +99,15 @@ def _reused(run: Run) -> Namespace:
     deadline = Deadline.after(run.settings.timeout)
     run.timeline.mark("reused", found["name"], uid=found["uid"], lane=run.seat.worker_id)
     return _handle(run, Record(found["name"], found["uid"]), run.seat.worker_id, deadline)
+
+
+@contextmanager
+def _learning(run: Run, attempt: object) -> Iterator[None]:
+    try:
+        yield
+    except EphemeralNsError as error:
+        run.learn(attempt, error)
+        raise
 
 
 def _make_ready(run: Run, namespace: Namespace, guard: Guard, deploy: Deploy, gates: bool = True) -> None:

@@ -213,6 +213,11 @@ class Run(Ledger):
         number = next(self._serial)
         return "" if number == 1 else str(number)
 
+    @property
+    def current_test(self) -> str:
+        """The test that this process is in, as pytest names it; empty outside of one."""
+        return self.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" (")[0]
+
     # Failures that trying again cannot mend, so that 500 tests do not repeat one.
 
     def learn(self, deploy: object, error: EphemeralNsError) -> None:
@@ -221,7 +226,7 @@ class Run(Ledger):
             isinstance(error, ApiError) and error.status in (0, 429, 500, 503)
         )
         if not passing:
-            self._known.append((deploy, error, self.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" (")[0]))
+            self._known.append((deploy, error, self.current_test))
 
     def raise_if_known(self, deploy: object) -> None:
         """Raise what :meth:`learn` remembered of ``deploy``, or of what equals it."""

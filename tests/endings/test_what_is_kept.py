@@ -126,8 +126,7 @@ def results(request: pytest.FixtureRequest, lab: Lab) -> Iterator[dict[str, Futu
     with ThreadPoolExecutor(2) as pool:
         yield {case.id: pool.submit(run, lab, case) for case in wanted if isinstance(case, Keeping)}
         pool.shutdown(cancel_futures=True)
-    for number in range(len(TABLE)):
-        lab.forget(f"k{number}")
+    lab.forget()
 
 
 def run(lab: Lab, case: Keeping) -> Aftermath:
