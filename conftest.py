@@ -13,6 +13,7 @@ import pytest
 
 from pytest_ephemeral_ns.clusters.cluster import Cluster
 from pytest_ephemeral_ns.paths import cache_dir
+from pytest_ephemeral_ns.rules.ci import SYSTEMS
 
 pytest_plugins = ["pytester"]
 # How long the machine takes says nothing about a property.
@@ -23,6 +24,10 @@ hypothesis.settings.load_profile("no-deadline")
 for _number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
+# Which CI system runs the tests must not change what they see: pytest and we print other things in one. Tests that are
+# about a CI system set its variables themselves.
+for _variable in {"CI", "BUILD_NUMBER", *(word.partition("=")[0] for system in SYSTEMS for word in system.detect)}:
+    os.environ.pop(_variable, None)
 ROOT = Path(__file__).parent
 # pytester gives every test a home of its own; the binaries stay in the real one's cache.
 os.environ.setdefault("EPHEMERAL_NS_CACHE_DIR", str(cache_dir()))

@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -187,7 +186,7 @@ class Lab:
             tuple(key for key in all_of_it if key not in left),
             tuple(leases),
             left_running,
-            tuple(port for port in _ports(here) if _accepts(port)),
+            _listeners(here),
             tuple(sorted(entry.name for entry in (here / "tmp").iterdir() if entry.name.startswith("ephemeral-ns"))),
             requests,
         )
@@ -252,14 +251,10 @@ def _started(here: Path) -> list[Path]:
     return [*here.glob("started-*")]
 
 
-def _ports(here: Path) -> list[int]:
-    return [int(path.name.removeprefix("port-")) for path in here.glob("port-*")]
-
-
-def _accepts(port: int) -> bool:
-    with socket.socket() as sock:
-        sock.settimeout(1.0)
-        return sock.connect_ex(("127.0.0.1", port)) == 0
+def _listeners(here: Path) -> tuple[int, ...]:
+    """Return the ports on which a socket of the run still listens, not one that another program made meanwhile."""
+    sockets = {line.split()[9] for line in Path("/proc/net/tcp").read_text().splitlines()}
+    return tuple(int(path.name.removeprefix("port-")) for path in here.glob("port-*") if path.read_text() in sockets)
 
 
 def _strike(blow: Blow, process: subprocess.Popen[bytes], here: Path, proxy: FaultProxy | None) -> None:

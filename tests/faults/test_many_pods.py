@@ -127,7 +127,7 @@ def test_what_the_time_does_not_allow_is_named(crowd, crowd_api, tmp_path):
     assert "Deployment/d0 " in found.headline
     [line] = [line for line in found.missing if re.fullmatch(r"logs of \d+ containers: the time was used up", line)]
     assert line in found.text
-    begins = sorted(line.split()[0] for line in found.missing)  # "log of", "logs of" and "objects/:", each once
-    assert len(begins) == len(set(begins))
+    reasons = [line.rpartition(": ")[2] for line in found.missing]  # what failed alike is one line, however slow it is
+    assert len(reasons) == len(set(reasons)) <= 5
     assert len(logs_of(found)) < RUNNING
     assert (Path(found.bundle) / "objects" / "deployments.apps.yaml").exists()

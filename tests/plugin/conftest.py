@@ -25,7 +25,9 @@ class Witness:
 
     def kubectl(self, *args: str) -> str:
         command = [str(bin_dir() / "kubectl"), "--kubeconfig", str(self.kubeconfig), *args]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, f"kubectl {args[0]} exited with {done.returncode}: {done.stderr}"
+        return done.stdout
 
     def namespaces(self, *, terminating: bool = False) -> dict[str, dict[str, object]]:
         """Return our namespaces by name; those on their way out only when asked for."""
