@@ -46,6 +46,9 @@ def pytest_configure(config: pytest.Config) -> None:
     settings = _settings(config)
     config.stash[SETTINGS] = settings
     if settings.enabled:
+        from pytest_ephemeral_ns.importing import read_as_installed
+
+        config.add_cleanup(read_as_installed())
         from pytest_ephemeral_ns.hooks import Hooks
 
         config.stash[HOOKS] = Hooks(config, settings)

@@ -11,6 +11,7 @@ import secrets
 import socket
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -113,8 +114,9 @@ class Run(Ledger):
         """
         from pytest_ephemeral_ns.clusters.cluster import Cluster
 
-        with self.lock("cluster"):
-            told = self.read("cluster")
+        told = self.read("cluster")  # written all or nothing: who comes later needs no lock
+        with self.lock("cluster") if told is None else nullcontext():
+            told = told or self.read("cluster")
             if told is None:
                 with self.timeline.span("cluster") as row:
                     told = self._open_cluster()

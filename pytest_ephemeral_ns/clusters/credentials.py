@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pytest_ephemeral_ns.clusters.contexts import Chosen
-from pytest_ephemeral_ns.clusters.exec_plugin import PLUGIN_TIMEOUT, run_plugin
 from pytest_ephemeral_ns.clusters.expiry import certificate_end, token_end
 from pytest_ephemeral_ns.clusters.kubeconfig import B64_VARIABLE, Entry, text
-from pytest_ephemeral_ns.clusters.oidc import id_token
 from pytest_ephemeral_ns.errors import UsageError
+
+PLUGIN_TIMEOUT = 60.0  # seconds; a login in a browser takes its time
 
 
 def resolve_user(
@@ -58,6 +58,8 @@ def resolve_user(
     if not known and isinstance(user.value.get("auth-provider"), Mapping):
         found |= _from_provider(user)
     if not known and isinstance(user.value.get("exec"), Mapping):
+        from pytest_ephemeral_ns.clusters.exec_plugin import run_plugin
+
         got = run_plugin(user, cluster, context=chosen.context, environ=environ, timeout=timeout)
         found |= {"token": got.token, "client_cert_data": got.certificate, "client_key_data": got.key}
         found |= {"expires_at": got.expires_at, "refreshable": True}
@@ -143,6 +145,8 @@ def _impersonation_headers(user: Entry) -> Iterator[tuple[str, str]]:
 def _from_provider(user: Entry) -> dict[str, Any]:
     name = text(user.value["auth-provider"], "name")
     if name == "oidc":
+        from pytest_ephemeral_ns.clusters.oidc import id_token
+
         return {"token": id_token(user), "refreshable": True}
     instead = {"gcp": "gke-gcloud-auth-plugin", "azure": "kubelogin"}.get(name, "a credential plugin (exec)")
     raise _refused(user, f"uses the auth-provider {name}, which Kubernetes removed in 1.26", f"use {instead} instead")

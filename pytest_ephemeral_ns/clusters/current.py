@@ -19,8 +19,7 @@ from pytest_ephemeral_ns.clusters.contexts import (
     looks_local,
     require_permission,
 )
-from pytest_ephemeral_ns.clusters.credentials import read_pem, resolve_user
-from pytest_ephemeral_ns.clusters.exec_plugin import PLUGIN_TIMEOUT
+from pytest_ephemeral_ns.clusters.credentials import PLUGIN_TIMEOUT, read_pem, resolve_user
 from pytest_ephemeral_ns.clusters.expiry import token_end
 from pytest_ephemeral_ns.clusters.kubeconfig import Config, Entry, load_config, read_files, text
 from pytest_ephemeral_ns.clusters.proxies import proxy_for

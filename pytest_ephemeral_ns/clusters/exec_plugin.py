@@ -19,7 +19,6 @@ from pytest_ephemeral_ns.errors import ClusterError, UsageError
 
 GROUP = "client.authentication.k8s.io/"
 VERSIONS = (GROUP + "v1", GROUP + "v1beta1")
-PLUGIN_TIMEOUT = 60.0  # seconds; a login in a browser takes its time
 _EXTENSION = GROUP + "exec"
 _SECRET_FLAG = re.compile(r"(?i)^--?[\w-]*(?:secret|password|token|key)[\w-]*")
 
@@ -40,7 +39,7 @@ def run_plugin(
     *,
     context: str = "",
     environ: Mapping[str, str],
-    timeout: float = PLUGIN_TIMEOUT,
+    timeout: float,
 ) -> Credential:
     """Run the plugin of a user and return the credential that it gives.
 

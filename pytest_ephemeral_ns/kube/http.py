@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from pytest_ephemeral_ns.kube.lean import without_command_line
+from pytest_ephemeral_ns.importing import without_command_line
 
 with without_command_line():
     import httpx

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from pytest_ephemeral_ns.clusters import exec_plugin
+from pytest_ephemeral_ns.clusters import credentials
 from pytest_ephemeral_ns.clusters.cluster import Cluster
 from pytest_ephemeral_ns.clusters.current import connect, load_config, refresh, write_kubeconfig
 from pytest_ephemeral_ns.clusters.expiry import certificate_end, timestamp, token_end
@@ -368,7 +368,7 @@ def test_a_plugin_on_path(
     user = plugin(credential(token="t"))
     user["exec"] |= {"command": "sh", "args": [str(tmp_path / "plugins" / "login")], "env": None}
     assert connected(user).token == "t"
-    assert exec_plugin.PLUGIN_TIMEOUT == 60
+    assert credentials.PLUGIN_TIMEOUT == 60
 
 
 # Refreshing.
