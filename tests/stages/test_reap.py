@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from pytest_ephemeral_ns.connection import Connection
+from pytest_ephemeral_ns.errors import ApiError
 from pytest_ephemeral_ns.heartbeat import Heart
 from pytest_ephemeral_ns.kube.api import Api
-from pytest_ephemeral_ns.reap import Pass, count_leaked, look_at, reap, survey
+from pytest_ephemeral_ns.reap import AT_ONCE, Pass, count_leaked, look_at, reap, survey
 from pytest_ephemeral_ns.rules import naming
 from pytest_ephemeral_ns.rules.identity import Identity
 from pytest_ephemeral_ns.rules.retention import HEARTBEAT, heartbeat_lease, keep_patch
@@ -170,6 +171,21 @@ def test_a_deletion_leaves_an_event_that_outlives_the_namespace(janitor: Janitor
     [event] = janitor.api.list("/api/v1/namespaces/default/events", field_selector=selector)
     assert event["reason"] == "Reaped"
     assert event["message"] == "expired 1h ago (owner ada)"
+
+
+def test_many_go_several_at_once_in_the_order_of_their_names(janitor: Janitor, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [janitor.make(f"many-{number:02}")["metadata"]["name"] for number in range(2 * AT_ONCE + 1)]
+
+    def refuse(path: str, body: Any, **options: Any) -> Any:
+        raise ApiError(f"create {path}: Forbidden", status=403)
+
+    monkeypatch.setattr(janitor.api, "create", refuse)
+    done = janitor.reap(later=2 * HOUR)
+    monkeypatch.undo()
+    assert done.deleted == names
+    assert [line.split()[1].rstrip(":") for line in janitor.said] == names
+    assert [note.partition(":")[0].partition(" many")[0] for note in done.notes] == ["no event for"]
+    assert janitor.alive() == set()
 
 
 def test_what_earlier_runs_leaked_is_counted_with_one_request_or_two(janitor: Janitor) -> None:
