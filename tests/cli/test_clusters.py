@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_ephemeral_ns.cli import main
+from tests.accounts import some_account
 
 pytestmark = pytest.mark.cluster
 
@@ -68,19 +69,12 @@ def test_doctor_finds_no_problem(control_plane: Any, capsys: pytest.CaptureFixtu
 def test_doctor_says_what_may_not_be_done(
     control_plane: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from dataclasses import replace
-
-    from pytest_ephemeral_ns.clusters.current import write_kubeconfig
     from pytest_ephemeral_ns.kube.api import Api
 
-    base = "/api/v1/namespaces/default/serviceaccounts"
-    with Api(control_plane.connection) as api:
-        api.apply(f"{base}/nobody", {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "nobody"}})
-        request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
-        token = api.create(f"{base}/nobody/token", request)["status"]["token"]
-    nobody = replace(control_plane.connection, token=token, client_cert_data="", client_key_data="", context="nobody")
-    kubeconfig = write_kubeconfig(nobody, tmp_path / "kubeconfig")
-    assert main(["doctor", "--kubeconfig", str(kubeconfig), "--context", "nobody", "-o", "json"]) == 1
+    with Api(control_plane.connection) as api, some_account(api, tmp_path) as nobody:
+        nobody.may([])
+        command = ["doctor", "--kubeconfig", str(nobody.kubeconfig), "--context", nobody.name, "-o", "json"]
+        assert main(command) == 1
     findings = {finding["what"]: finding for finding in json.loads(capsys.readouterr().out)}
     assert findings["create, delete namespaces"]["state"] == "problem"
     assert findings["get, create pods/exec"]["state"] == "missing"
