@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_ephemeral_ns.clusters.embedded import certificates, containment, control_plane
 from pytest_ephemeral_ns.clusters.embedded.control_plane import Component, Plan
-from pytest_ephemeral_ns.clusters.embedded.probe import Probe
 from pytest_ephemeral_ns.clusters.embedded.processes import ProcessId, Watch
 from pytest_ephemeral_ns.clusters.embedded.running import PortTaken, Running
 from pytest_ephemeral_ns.clusters.embedded.state import FAILED, READY, STARTING, STOPPING, Home, Spec, Status
@@ -32,6 +31,7 @@ from pytest_ephemeral_ns.deadline import Deadline
 from pytest_ephemeral_ns.errors import ClusterError, EphemeralNsError
 
 if TYPE_CHECKING:
+    from pytest_ephemeral_ns.clusters.embedded.probe import Probe
     from pytest_ephemeral_ns.clusters.embedded.real_node import RealNode
 
 _POLL = 0.03  # seconds between two questions whether a component is ready
@@ -128,7 +128,7 @@ class Supervisor:
         if self.node:
             # It waits for the API server by itself; until then both have the processor in turns.
             self._start_node(plan.server)
-        with contextlib.closing(Probe(plan.server, self.home.pki)) as probe:
+        with contextlib.closing(self._probe(plan)) as probe:
             self._until(probe.ready, deadline, "kube-apiserver")
             self._say(version=probe.request("GET", "/version")[1]["gitVersion"])
 
@@ -136,13 +136,18 @@ class Supervisor:
         self._say(message="starting kube-controller-manager and kube-scheduler")
         self._launch(control_plane.controller_manager(plan))
         self._launch(control_plane.scheduler(plan))
-        with contextlib.closing(Probe(plan.server, self.home.pki)) as probe:
+        with contextlib.closing(self._probe(plan)) as probe:
             if plan.nodes == "simulated":
                 self._start_simulation(plan, probe, deadline)
             account = "/api/v1/namespaces/default/serviceaccounts/default"
             self._until(lambda: probe.exists(account), deadline, "kube-controller-manager")
             if self.node:
                 self._await_node(self.node, probe, deadline)
+
+    def _probe(self, plan: Plan) -> Probe:
+        from pytest_ephemeral_ns.clusters.embedded.probe import Probe  # here: it is loaded while the first parts start
+
+        return Probe(plan.server, self.home.pki)
 
     def _await_node(self, node: RealNode, probe: Probe, deadline: Deadline) -> None:
         self._say(message="waiting for the node and its DNS")
