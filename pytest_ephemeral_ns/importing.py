@@ -6,7 +6,7 @@ PYTEST_DONT_REWRITE
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
@@ -24,26 +24,26 @@ class _AsInstalled(MetaPathFinder):
         return PathFinder.find_spec(fullname, path, target) if fullname.startswith(_OURS) else None
 
 
-def read_as_installed() -> Callable[[], None]:
-    """Let Python itself import our modules, as it does everybody's but a plugin's.
+@contextmanager
+def as_installed() -> Iterator[None]:
+    """Let Python itself import our modules in the block, as it does everybody's but a plugin's.
 
     pytest keeps a compiled copy of its own of every module of a plugin, which may have assertions to rewrite; ours have
     none. It reads such a copy five times slower than Python reads what pip has compiled, and where nothing may be
     written, as in a read-only image or with ``PYTHONDONTWRITEBYTECODE``, it compiles all of them in every process.
 
-    Returns:
-        What undoes it.
-
     Source of the rule: ``_pytest/assertion/rewrite.py``, ``AssertionRewritingHook`` and ``_read_pyc``.
 
     Example:
-        >>> undo = read_as_installed()
-        >>> import pytest_ephemeral_ns.namespace
-        >>> undo()
+        >>> with as_installed():
+        ...     import pytest_ephemeral_ns.namespace
     """
     finder = _AsInstalled()
     sys.meta_path.insert(0, finder)
-    return lambda: sys.meta_path.remove(finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest_ephemeral_ns
-from pytest_ephemeral_ns.importing import read_as_installed
+from pytest_ephemeral_ns.importing import as_installed
 
 
 def modules_after(code: str) -> set[str]:
@@ -54,10 +54,7 @@ def test_a_run_leaves_the_import_system_as_it_was(pytester):
 
 
 def test_other_modules_are_none_of_its_business():
-    undo = read_as_installed()
-    try:
+    with as_installed():
         assert sys.meta_path[0].find_spec("json", None) is None
         assert sys.meta_path[0].find_spec("pytest_ephemeral_nsx.run", None) is None
         assert sys.meta_path[0].find_spec("pytest_ephemeral_ns.there_is_none", pytest_ephemeral_ns.__path__) is None
-    finally:
-        undo()

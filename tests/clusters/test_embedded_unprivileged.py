@@ -130,9 +130,8 @@ def test_up_use_kill_up_again_down(machine: Machine) -> None:
     assert not is_open(port)
 
 
+@pytest.mark.parametrize("machine", ["an ordinary user"], indirect=True)  # the other one is root, in its own namespace
 def test_a_real_node_is_refused_with_every_reason(machine: Machine) -> None:
-    if NO_MORE in machine.prefix:
-        pytest.skip("is root, in its own namespace")
     said = machine.run("up", "--nodes", "real", fails=True)
     assert "a real node is not possible here" in said
     assert "a node needs root" in said
