@@ -14,36 +14,14 @@ import pytest
 from pytest_ephemeral_ns.importing import as_installed
 
 with as_installed():
-    from pytest_ephemeral_ns.fixtures import (
-        HOOKS,
-        SETTINGS,
-        _ephemeral_ns_enabled,
-        _ephemeral_ns_run,
-        ephemeral_ns,
-        ephemeral_ns_cluster,
-        ephemeral_ns_deploy,
-        ephemeral_ns_factory,
-        ephemeral_ns_identity,
-        ephemeral_ns_settings,
-        ephemeral_ns_shared,
-    )
+    from pytest_ephemeral_ns.fixtures import HOOKS, SETTINGS
     from pytest_ephemeral_ns.options import add_options, anything_given, read_options
 
 if TYPE_CHECKING:
     from pytest_ephemeral_ns.settings import Settings
 
 __tracebackhide__ = True
-__all__ = [
-    "_ephemeral_ns_enabled",
-    "_ephemeral_ns_run",
-    "ephemeral_ns",
-    "ephemeral_ns_cluster",
-    "ephemeral_ns_deploy",
-    "ephemeral_ns_factory",
-    "ephemeral_ns_identity",
-    "ephemeral_ns_settings",
-    "ephemeral_ns_shared",
-]
+pytest_plugins = ["pytest_ephemeral_ns.fixtures"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

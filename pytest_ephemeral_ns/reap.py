@@ -228,10 +228,10 @@ def reap(api: Api, *, say: Say, dry_run: bool = False, selector: str = "", now: 
         trace.leave(one)
         return _delete(api, one, done)
 
-    taken = [one for one in seen.found if one.verdict.take]
+    wanted = [one for one in seen.found if one.verdict.take]
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="ephemeral-ns-reap") as pool:
         # A few at a time: what is said and then interrupted has been asked for, or nearly.
-        for some in (taken[start : start + AT_ONCE] for start in range(0, len(taken), AT_ONCE)):
+        for some in (wanted[start : start + AT_ONCE] for start in range(0, len(wanted), AT_ONCE)):
             for one in some:
                 say(f"delete {one.name}: {one.verdict.reason} (owner {one.owner})")
             if dry_run:

@@ -11,7 +11,6 @@ import secrets
 import socket
 import tempfile
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -114,18 +113,21 @@ class Run(Ledger):
         """
         from pytest_ephemeral_ns.clusters.cluster import Cluster
 
-        told = self.read("cluster")  # written all or nothing: who comes later needs no lock
-        with self.lock("cluster") if told is None else nullcontext():
-            told = told or self.read("cluster")
+        told = self.read("cluster") or self._reach_cluster()  # written all or nothing: who comes later needs no lock
+        if "error" in told:
+            raise ClusterError(told["error"], evidence=told["evidence"], command=told["command"])
+        return Cluster.from_dict(told)
+
+    def _reach_cluster(self) -> dict[str, Any]:
+        with self.lock("cluster"):
+            told = self.read("cluster")
             if told is None:
                 with self.timeline.span("cluster") as row:
                     told = self._open_cluster()
                     row.update({key: told[key] for key in SHOWN if key in told})
                 self._look_for_leaks(told)
                 self.write("cluster", told)
-        if "error" in told:
-            raise ClusterError(told["error"], evidence=told["evidence"], command=told["command"])
-        return Cluster.from_dict(told)
+            return told
 
     def _open_cluster(self) -> dict[str, Any]:
         from pytest_ephemeral_ns.clusters.choose import open_cluster

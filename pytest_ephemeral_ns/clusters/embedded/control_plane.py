@@ -95,8 +95,7 @@ def etcd(plan: Plan) -> Component:
             f"--initial-advertise-peer-urls={_STORE_PEER}",
             f"--initial-cluster=default={_STORE_PEER}",
             "--unsafe-no-fsync",  # the data ends with the cluster
-            # Its only voter is itself. It would wait 0.5 s before it asks, and the API server, which found nobody, 1 s
-            # more before it tries again.
+            # Its only voter is itself, and it would wait 0.5 s before it asks.
             "--heartbeat-interval=10",
             "--election-timeout=100",
             "--quota-backend-bytes=4294967296",
