@@ -15,6 +15,7 @@ from typing import Any
 from pytest_ephemeral_ns.clusters.expiry import timestamp
 from pytest_ephemeral_ns.clusters.kubeconfig import B64_VARIABLE, Entry, text
 from pytest_ephemeral_ns.clusters.process import run
+from pytest_ephemeral_ns.environ import copied
 from pytest_ephemeral_ns.errors import ClusterError, UsageError
 
 GROUP = "client.authentication.k8s.io/"
@@ -69,7 +70,7 @@ def run_plugin(
     _check(user, section)
     command = [_program(user, text(section, "command")), *(str(part) for part in section.get("args") or [])]
     plugin = Plugin(user, context, text(section, "apiVersion"), _shown(command), text(section, "installHint"))
-    given = dict(environ) | {item["name"]: text(item, "value") for item in section.get("env") or []}
+    given = copied(environ) | {item["name"]: text(item, "value") for item in section.get("env") or []}
     about = cluster if section.get("provideClusterInfo") else None
     given["KUBERNETES_EXEC_INFO"] = json.dumps(_question(plugin.version, about))
     try:

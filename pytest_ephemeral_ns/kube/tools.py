@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_ephemeral_ns import paths
+from pytest_ephemeral_ns.environ import copied
 from pytest_ephemeral_ns.errors import ManifestError, ToolError
 from pytest_ephemeral_ns.kube.process import Cut, converse
 
@@ -112,7 +113,7 @@ def run(
     program = tool if isinstance(tool, Path) else find(tool)
     argv = [str(program), *(["--kubeconfig", str(kubeconfig)] if kubeconfig else []), *map(str, args)]
     what = what or " ".join([program.name, *subcommand(args)])
-    environ = {k: v for k, v in os.environ.items() if not (kubeconfig and _LEADS_ELSEWHERE.fullmatch(k))}
+    environ = {k: v for k, v in copied(os.environ).items() if not (kubeconfig and _LEADS_ELSEWHERE.fullmatch(k))}
     data = input.encode() if isinstance(input, str) else input or b""
     try:
         out, err, returncode = converse(argv, env={**environ, **(env or {})}, cwd=cwd, data=data, timeout=timeout)

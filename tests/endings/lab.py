@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pytest_ephemeral_ns.clusters.cluster import Cluster
+from pytest_ephemeral_ns.environ import copied
 from pytest_ephemeral_ns.paths import bin_dir
 from tests.faults.proxy import FaultProxy
 
@@ -161,8 +162,9 @@ class Lab:
         return code, tuple(line for _, line in left)
 
     def _environ(self, here: Path, kubeconfig: Path) -> dict[str, str]:
+        inherited = copied(os.environ)  # runs are started from threads
         mine = {
-            key: value for key, value in os.environ.items() if not key.startswith(("PYTEST", "EPHEMERAL_NS", "COV_"))
+            key: value for key, value in inherited.items() if not key.startswith(("PYTEST", "EPHEMERAL_NS", "COV_"))
         }
         cache = os.environ.get("EPHEMERAL_NS_CACHE_DIR", "")
         return {
